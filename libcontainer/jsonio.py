@@ -87,7 +87,7 @@ def read_fd(fd: int, name: str) -> dict[str, Any]:
 
 def read_bytes(fd: int, name: str) -> bytes:
     """Return everything that can be read from `fd`; Error if it is more than `MAX_BYTES`."""
-    chunks = []
+    chunks: list[bytes] = []
     total = 0
     size = 1 << 16
     while True:
@@ -250,7 +250,8 @@ def _c_codec() -> tuple[Callable[[str, int], tuple[Any, int]], Callable[[Any], s
     """Return the C scanner and an encoder on `_json`; raises where they are not as expected."""
     from _json import encode_basestring, make_encoder, make_scanner
 
-    scan = make_scanner(_Context())
+    context: Any = _Context()
+    scan = make_scanner(context)
     chunks = make_encoder(
         None, _refuse_type, encode_basestring, None, ":", ",", False, False, False
     )
@@ -269,7 +270,7 @@ def _package_codec() -> tuple[Callable[[str, int], tuple[Any, int]], Callable[[A
     """Return the same two on the `json` package, for interpreters without a usable `_json`."""
     import json
 
-    decoder = json.JSONDecoder(
+    decoder: Any = json.JSONDecoder(
         parse_int=_integer, parse_float=_float, parse_constant=_constant, strict=True
     )
     encoder = json.JSONEncoder(

@@ -7,14 +7,16 @@ names are the runtime-spec's (1.3), whose config.md and config-linux.md say what
 
 from __future__ import annotations
 
-from typing import Dict, List, TypedDict
+from typing import TypedDict
 
 
 class User(TypedDict, total=False):
+    """The ids of the process, in the container's user namespace."""
+
     uid: int
     gid: int
     umask: int
-    additionalGids: List[int]
+    additionalGids: list[int]
     username: str
 
 
@@ -26,14 +28,18 @@ class Box(TypedDict, total=False):
 
 
 class Capabilities(TypedDict, total=False):
-    bounding: List[str]
-    effective: List[str]
-    inheritable: List[str]
-    permitted: List[str]
-    ambient: List[str]
+    """The five sets of capabilities(7), by name."""
+
+    bounding: list[str]
+    effective: list[str]
+    inheritable: list[str]
+    permitted: list[str]
+    ambient: list[str]
 
 
 class Rlimit(TypedDict, total=False):
+    """One limit of setrlimit(2); the largest 64-bit number is infinity."""
+
     type: str
     soft: int
     hard: int
@@ -45,7 +51,7 @@ class Scheduler(TypedDict, total=False):
     policy: str
     nice: int
     priority: int
-    flags: List[str]
+    flags: list[str]
     runtime: int
     deadline: int
     period: int
@@ -63,14 +69,16 @@ class CPUAffinity(TypedDict, total=False):
 
 
 class Process(TypedDict, total=False):
+    """The program to run and everything it is given."""
+
     terminal: bool
     consoleSize: Box
     user: User
-    args: List[str]
-    env: List[str]
+    args: list[str]
+    env: list[str]
     cwd: str
     capabilities: Capabilities
-    rlimits: List[Rlimit]
+    rlimits: list[Rlimit]
     noNewPrivileges: bool
     apparmorProfile: str
     oomScoreAdj: int
@@ -81,54 +89,68 @@ class Process(TypedDict, total=False):
 
 
 class Root(TypedDict, total=False):
+    """The root file system: relative to the bundle or absolute."""
+
     path: str
     readonly: bool
 
 
 class IDMapping(TypedDict, total=False):
+    """One line of uid_map or gid_map, user_namespaces(7)."""
+
     containerID: int
     hostID: int
     size: int
 
 
 class Mount(TypedDict, total=False):
+    """One mount, in the order of the config; see mount(8) for its options."""
+
     destination: str
     type: str
     source: str
-    options: List[str]
-    uidMappings: List[IDMapping]
-    gidMappings: List[IDMapping]
+    options: list[str]
+    uidMappings: list[IDMapping]
+    gidMappings: list[IDMapping]
 
 
 class Hook(TypedDict, total=False):
     """A program to run; `timeout` in seconds."""
 
     path: str
-    args: List[str]
-    env: List[str]
+    args: list[str]
+    env: list[str]
     timeout: int
 
 
 class Hooks(TypedDict, total=False):
-    prestart: List[Hook]
-    createRuntime: List[Hook]
-    createContainer: List[Hook]
-    startContainer: List[Hook]
-    poststart: List[Hook]
-    poststop: List[Hook]
+    """The programs to run at the points of the life cycle."""
+
+    prestart: list[Hook]
+    createRuntime: list[Hook]
+    createContainer: list[Hook]
+    startContainer: list[Hook]
+    poststart: list[Hook]
+    poststop: list[Hook]
 
 
 class Namespace(TypedDict, total=False):
+    """A namespace to make or, with a path, to join."""
+
     type: str
     path: str
 
 
 class TimeOffset(TypedDict, total=False):
+    """What is added to a clock, time_namespaces(7)."""
+
     secs: int
     nanosecs: int
 
 
 class Device(TypedDict, total=False):
+    """A device node to make."""
+
     type: str
     path: str
     major: int
@@ -139,10 +161,14 @@ class Device(TypedDict, total=False):
 
 
 class NetDevice(TypedDict, total=False):
+    """A network device to move in, perhaps under another name."""
+
     name: str
 
 
 class DeviceRule(TypedDict, total=False):
+    """One line for the devices controller; -1 or nothing stands for all."""
+
     allow: bool
     type: str
     major: int
@@ -179,10 +205,14 @@ class CPU(TypedDict, total=False):
 
 
 class Pids(TypedDict, total=False):
+    """How many tasks there may be, -1 for any number."""
+
     limit: int
 
 
 class WeightDevice(TypedDict, total=False):
+    """The share of one block device."""
+
     major: int
     minor: int
     weight: int
@@ -198,13 +228,15 @@ class ThrottleDevice(TypedDict, total=False):
 
 
 class BlockIO(TypedDict, total=False):
+    """Shares and limits of block devices."""
+
     weight: int
     leafWeight: int
-    weightDevice: List[WeightDevice]
-    throttleReadBpsDevice: List[ThrottleDevice]
-    throttleWriteBpsDevice: List[ThrottleDevice]
-    throttleReadIOPSDevice: List[ThrottleDevice]
-    throttleWriteIOPSDevice: List[ThrottleDevice]
+    weightDevice: list[WeightDevice]
+    throttleReadBpsDevice: list[ThrottleDevice]
+    throttleWriteBpsDevice: list[ThrottleDevice]
+    throttleReadIOPSDevice: list[ThrottleDevice]
+    throttleWriteIOPSDevice: list[ThrottleDevice]
 
 
 class HugepageLimit(TypedDict, total=False):
@@ -215,47 +247,61 @@ class HugepageLimit(TypedDict, total=False):
 
 
 class InterfacePriority(TypedDict, total=False):
+    """A priority for the traffic of one interface."""
+
     name: str
     priority: int
 
 
 class Network(TypedDict, total=False):
+    """The net_cls and net_prio controllers."""
+
     classID: int
-    priorities: List[InterfacePriority]
+    priorities: list[InterfacePriority]
 
 
 class Rdma(TypedDict, total=False):
+    """The limits of one RDMA device."""
+
     hcaHandles: int
     hcaObjects: int
 
 
 class Resources(TypedDict, total=False):
-    devices: List[DeviceRule]
+    """What the container's cgroup is limited to."""
+
+    devices: list[DeviceRule]
     memory: Memory
     cpu: CPU
     pids: Pids
     blockIO: BlockIO
-    hugepageLimits: List[HugepageLimit]
+    hugepageLimits: list[HugepageLimit]
     network: Network
-    rdma: Dict[str, Rdma]
-    unified: Dict[str, str]
+    rdma: dict[str, Rdma]
+    unified: dict[str, str]
 
 
 class IntelRdt(TypedDict, total=False):
+    """Classes of the resctrl file system."""
+
     closID: str
-    schemata: List[str]
+    schemata: list[str]
     l3CacheSchema: str
     memBwSchema: str
     enableMonitoring: bool
 
 
 class MemoryPolicy(TypedDict, total=False):
+    """set_mempolicy(2)."""
+
     mode: str
     nodes: str
-    flags: List[str]
+    flags: list[str]
 
 
 class SyscallArg(TypedDict, total=False):
+    """A comparison with one argument of a system call."""
+
     index: int
     value: int
     valueTwo: int
@@ -263,43 +309,51 @@ class SyscallArg(TypedDict, total=False):
 
 
 class Syscall(TypedDict, total=False):
-    names: List[str]
+    """What happens to the system calls of these names."""
+
+    names: list[str]
     action: str
     errnoRet: int
-    args: List[SyscallArg]
+    args: list[SyscallArg]
 
 
 class Seccomp(TypedDict, total=False):
+    """The system call filter, in libseccomp's words."""
+
     defaultAction: str
     defaultErrnoRet: int
-    architectures: List[str]
-    flags: List[str]
+    architectures: list[str]
+    flags: list[str]
     listenerPath: str
     listenerMetadata: str
-    syscalls: List[Syscall]
+    syscalls: list[Syscall]
 
 
 class Personality(TypedDict, total=False):
+    """personality(2)."""
+
     domain: str
-    flags: List[str]
+    flags: list[str]
 
 
 class Linux(TypedDict, total=False):
-    namespaces: List[Namespace]
-    uidMappings: List[IDMapping]
-    gidMappings: List[IDMapping]
-    timeOffsets: Dict[str, TimeOffset]
-    devices: List[Device]
-    netDevices: Dict[str, NetDevice]
+    """The part of the config that is for Linux."""
+
+    namespaces: list[Namespace]
+    uidMappings: list[IDMapping]
+    gidMappings: list[IDMapping]
+    timeOffsets: dict[str, TimeOffset]
+    devices: list[Device]
+    netDevices: dict[str, NetDevice]
     cgroupsPath: str
     resources: Resources
     intelRdt: IntelRdt
     memoryPolicy: MemoryPolicy
-    sysctl: Dict[str, str]
+    sysctl: dict[str, str]
     seccomp: Seccomp
     rootfsPropagation: str
-    maskedPaths: List[str]
-    readonlyPaths: List[str]
+    maskedPaths: list[str]
+    readonlyPaths: list[str]
     mountLabel: str
     personality: Personality
 
@@ -312,7 +366,7 @@ class Spec(TypedDict, total=False):
     process: Process
     hostname: str
     domainname: str
-    mounts: List[Mount]
+    mounts: list[Mount]
     hooks: Hooks
-    annotations: Dict[str, str]
+    annotations: dict[str, str]
     linux: Linux

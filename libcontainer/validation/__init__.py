@@ -27,11 +27,11 @@ from ..jsonio import dumps, kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List
+    from typing import Any, Callable
 
-    Faults = List[str]
+    Faults = list[str]
     Check = Callable[[Any, str, Faults], None]
-    Object = Dict[str, Any]
+    Object = dict[str, Any]
 
 REQUIRED = 0
 RULE = 1
@@ -140,6 +140,11 @@ def absolute_paths(value: Any, place: str, faults: Faults) -> None:
         _check_array(value, absolute_path, place, faults)
 
 
+def words(text: str) -> frozenset[str]:
+    """Return the set of the words in `text`."""
+    return frozenset(text.split())
+
+
 def entry(place: str, key: str) -> str:
     """Return the place of the member `key` of a map at `place`."""
     return "%s[%s]" % (place, quoted(key))
@@ -150,7 +155,7 @@ def quoted(text: str) -> str:
     return dumps(text if len(text) <= 80 else text[:77] + "...")
 
 
-def _check_scalar(value: Any, wanted: type, place: str, faults: Faults) -> None:
+def _check_scalar(value: Any, wanted: Any, place: str, faults: Faults) -> None:
     if type(value) is not wanted:
         word = "a string" if wanted is str else "a boolean"
         faults.append("%s: must be %s, not %s" % (place, word, kind(value)))
@@ -161,19 +166,19 @@ def _check_scalar(value: Any, wanted: type, place: str, faults: Faults) -> None:
 def _check_integer(value: Any, limits: tuple[int, int], place: str, faults: Faults) -> None:
     if type(value) is int:
         if not limits[0] <= value <= limits[1]:
-            faults.append("%s: %d is not in the range %d to %d" % ((place, value) + limits))
+            faults.append("%s: %d is not in the range %d to %d" % (place, value, *limits))
     elif type(value) is float:
         faults.append("%s: must be written as an integer, not as %r" % (place, value))
     else:
         faults.append("%s: must be an integer, not %s" % (place, kind(value)))
 
 
-def _check_word(value: Any, words: frozenset[str], place: str, faults: Faults) -> None:
+def _check_word(value: Any, known: frozenset[str], place: str, faults: Faults) -> None:
     if type(value) is not str:
         faults.append("%s: must be a string, not %s" % (place, kind(value)))
-    elif value not in words:
-        known = ", ".join(sorted(words))
-        faults.append("%s: %s is not one of %s" % (place, quoted(value), known))
+    elif value not in known:
+        choice = ", ".join(sorted(known))
+        faults.append("%s: %s is not one of %s" % (place, quoted(value), choice))
 
 
 def _check_array(value: Any, shape: Any, place: str, faults: Faults) -> None:

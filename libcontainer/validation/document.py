@@ -59,7 +59,7 @@ def check_no_pivot(spec: Object, faults: Faults) -> None:
 
 def _sound(faults: Faults, place: str) -> bool:
     """Say whether nothing was found in the section at `place`, nor in those it lies in."""
-    outer = place.split(".")[0] + ":"
+    outer = place.partition(".")[0] + ":"
     return not any(f.startswith((place, outer, "config:")) for f in faults)
 
 
@@ -78,9 +78,7 @@ def _check_namespaces(spec: Object, linux: Object, faults: Faults) -> None:
                     % name
                 )
     if linux.get("netDevices") and "network" not in namespaces:
-        faults.append(
-            "linux.netDevices: unable to move network devices without a NET namespace"
-        )
+        faults.append("linux.netDevices: unable to move network devices without a NET namespace")
     if "user" in namespaces or "uidMappings" in linux or "gidMappings" in linux:
         _check_user_namespace(linux, namespaces, faults)
     if "timeOffsets" in linux:

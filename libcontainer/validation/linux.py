@@ -18,6 +18,7 @@ from . import (
     check_object,
     map_of,
     quoted,
+    words,
 )
 
 TYPE_CHECKING = False
@@ -28,16 +29,14 @@ if TYPE_CHECKING:
 
 NAMESPACES = frozenset(("cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"))
 
-MOUNT_OPTIONS = frozenset(
-    """
+MOUNT_OPTIONS = words("""
     async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noatime nodev
     nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow
     private ratime rbind rdev rdiratime relatime remount rexec rnoatime rnodev rnodiratime rnoexec
     rnorelatime rnostrictatime rnosuid rnosymfollow ro rprivate rrelatime rro rrw rshared rslave
     rstrictatime rsuid rsymfollow runbindable rw shared silent slave strictatime suid symfollow
     sync tmpcopyup unbindable idmap ridmap
-    """.split()
-)
+    """)
 """Mount options that are not a file system's own; all others are passed to it as data."""
 
 _MAX_MAPPINGS = 340
@@ -173,20 +172,19 @@ def _destination(value: Any, place: str, faults: Faults) -> None:
 def _mount(value: Object, place: str, faults: Faults) -> None:
     options = value.get("options")
     if options and ("bind" in options or "rbind" in options):
-        if not MOUNT_OPTIONS.issuperset(options):
-            # The kernel ignores the data of a bind mount.
-            unknown = [option for option in options if option and option not in MOUNT_OPTIONS]
-            if unknown:
-                faults.append(
-                    "%s.options: invalid mount: bind mounts cannot have any filesystem-specific"
-                    " options applied: %s" % (place, ", ".join(map(quoted, unknown)))
-                )
-    if "uidMappings" in value or "gidMappings" in value:
-        if not (value.get("uidMappings") and value.get("gidMappings")):
+        # The kernel ignores the data of a bind mount.
+        data = [option for option in options if option and option not in MOUNT_OPTIONS]
+        if data:
             faults.append(
-                place + ": invalid mount: id-mapped mounts must have both uid and gid mappings"
-                " specified"
+                "%s.options: invalid mount: bind mounts cannot have any filesystem-specific"
+                " options applied: %s" % (place, ", ".join(map(quoted, data)))
             )
+    mappings = [name for name in ("uidMappings", "gidMappings") if name in value]
+    if mappings and not (value.get("uidMappings") and value.get("gidMappings")):
+        faults.append(
+            place + ": invalid mount: id-mapped mounts must have both uid and gid mappings"
+            " specified"
+        )
 
 
 _ID_MAPPING = {
@@ -227,9 +225,7 @@ _DEVICE_RULES = {
     ]
 }
 
-_PROPAGATION = frozenset(
-    "private shared slave unbindable rprivate rshared rslave runbindable".split()
-)
+_PROPAGATION = words("private shared slave unbindable rprivate rshared rslave runbindable")
 
 LINUX = {
     "namespaces": _namespaces,

@@ -5,7 +5,7 @@ runtime-spec config.md, "Process", "POSIX process", "Linux Process" and "User".
 
 from __future__ import annotations
 
-from . import ID, REQUIRED, RULE, UINT64, check, quoted
+from . import ID, REQUIRED, RULE, UINT64, check, quoted, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,13 +13,11 @@ if TYPE_CHECKING:
 
     from . import Faults, Object
 
-RLIMITS = frozenset(
-    """
+RLIMITS = words("""
     RLIMIT_AS RLIMIT_CORE RLIMIT_CPU RLIMIT_DATA RLIMIT_FSIZE RLIMIT_LOCKS RLIMIT_MEMLOCK
     RLIMIT_MSGQUEUE RLIMIT_NICE RLIMIT_NOFILE RLIMIT_NPROC RLIMIT_RSS RLIMIT_RTPRIO RLIMIT_RTTIME
     RLIMIT_SIGPENDING RLIMIT_STACK
-    """.split()
-)
+    """)
 """The resources of getrlimit(2)."""
 
 

@@ -119,9 +119,7 @@ RESOURCES = {
         "throttleReadIOPSDevice": _THROTTLE,
         "throttleWriteIOPSDevice": _THROTTLE,
     },
-    "hugepageLimits": [
-        {REQUIRED: ("pageSize", "limit"), "pageSize": _page_size, "limit": UINT64}
-    ],
+    "hugepageLimits": [{REQUIRED: ("pageSize", "limit"), "pageSize": _page_size, "limit": UINT64}],
     "network": {
         "classID": UINT32,
         "priorities": [{REQUIRED: ("name", "priority"), "name": str, "priority": UINT32}],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from .linux import MOUNT_OPTIONS
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -18,9 +16,7 @@ def check_rootless(spec: Object, euid: bool, cgroups: bool, faults: Faults) -> N
     """
     linux = spec.get("linux") or {}
     if linux.get("netDevices"):
-        faults.append(
-            "linux.netDevices: network devices are not supported for rootless containers"
-        )
+        faults.append("linux.netDevices: network devices are not supported for rootless containers")
     if not euid:
         return
     user = [entry for entry in linux.get("namespaces", ()) if entry["type"] == "user"]
@@ -46,16 +42,18 @@ def _check_mount(mount: Object, place: str, linux: Object, joined: bool, faults:
     if joined:
         return
     for option in options:
-        name, equals, number = option.partition("=")
-        if name not in ("uid", "gid") or option in MOUNT_OPTIONS:
+        name, _, number = option.partition("=")
+        if name not in ("uid", "gid"):
             continue
-        if number.isascii() and number.isdigit() and len(number) < 11:
-            if not _is_mapped(int(number), linux.get(name + "Mappings", ())):
-                faults.append(
-                    "%s.options: cannot specify %s mount option for rootless container: user"
-                    " namespaces enabled, but no mapping found for %s %s"
-                    % (place, option, name, number)
-                )
+        # What is no number is for the file system to judge.
+        if not (number.isascii() and number.isdigit() and len(number) < 11):
+            continue
+        if not _is_mapped(int(number), linux.get(name + "Mappings", ())):
+            faults.append(
+                "%s.options: cannot specify %s mount option for rootless container: user"
+                " namespaces enabled, but no mapping found for %s %s"
+                % (place, option, name, number)
+            )
 
 
 def _is_mapped(number: int, mappings: Any) -> bool:

@@ -6,7 +6,7 @@ ioprio_set(2), sched_setaffinity(2), set_mempolicy(2).
 
 from __future__ import annotations
 
-from . import INT32, REQUIRED, RULE, UINT64, check, quoted
+from . import INT32, REQUIRED, RULE, UINT64, check, quoted, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def numbers(text: str) -> list[int]:
     found: set[int] = set()
     if not text:
         return []
-    for part in text.split(","):
-        part = part.strip(" \t\n\r")
+    for spaced in text.split(","):
+        part = spaced.strip(" \t\n\r")
         if part:
             first, dash, last = part.partition("-")
             low = _number(first)
@@ -121,19 +121,17 @@ def _memory_policy(value: Object, place: str, faults: Faults) -> None:
 SCHEDULER = {
     REQUIRED: ("policy",),
     RULE: _scheduler,
-    "policy": frozenset(
-        "SCHED_OTHER SCHED_FIFO SCHED_RR SCHED_BATCH SCHED_ISO SCHED_IDLE SCHED_DEADLINE".split()
+    "policy": words(
+        "SCHED_OTHER SCHED_FIFO SCHED_RR SCHED_BATCH SCHED_ISO SCHED_IDLE SCHED_DEADLINE"
     ),
     "nice": INT32,
     "priority": INT32,
     "flags": [
-        frozenset(
-            """
+        words("""
             SCHED_FLAG_RESET_ON_FORK SCHED_FLAG_RECLAIM SCHED_FLAG_DL_OVERRUN
             SCHED_FLAG_KEEP_POLICY SCHED_FLAG_KEEP_PARAMS SCHED_FLAG_UTIL_CLAMP_MIN
             SCHED_FLAG_UTIL_CLAMP_MAX
-            """.split()
-        )
+            """)
     ],
     "runtime": UINT64,
     "deadline": UINT64,
@@ -152,12 +150,10 @@ CPU_AFFINITY = {"initial": number_list, "final": number_list}
 MEMORY_POLICY = {
     REQUIRED: ("mode",),
     RULE: _memory_policy,
-    "mode": frozenset(
-        """
+    "mode": words("""
         MPOL_DEFAULT MPOL_BIND MPOL_INTERLEAVE MPOL_WEIGHTED_INTERLEAVE MPOL_PREFERRED
         MPOL_PREFERRED_MANY MPOL_LOCAL
-        """.split()
-    ),
+        """),
     "nodes": number_list,
-    "flags": [frozenset("MPOL_F_NUMA_BALANCING MPOL_F_RELATIVE_NODES MPOL_F_STATIC_NODES".split())],
+    "flags": [words("MPOL_F_NUMA_BALANCING MPOL_F_RELATIVE_NODES MPOL_F_STATIC_NODES")],
 }

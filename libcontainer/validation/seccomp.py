@@ -5,7 +5,7 @@ System calls are not checked by name: a profile may list some that this host doe
 
 from __future__ import annotations
 
-from . import REQUIRED, RULE, UINT64, check, quoted
+from . import REQUIRED, RULE, UINT64, check, quoted, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,35 +13,27 @@ if TYPE_CHECKING:
 
     from . import Faults, Object
 
-ACTIONS = frozenset(
-    """
+ACTIONS = words("""
     SCMP_ACT_KILL SCMP_ACT_KILL_PROCESS SCMP_ACT_KILL_THREAD SCMP_ACT_TRAP SCMP_ACT_ERRNO
     SCMP_ACT_TRACE SCMP_ACT_ALLOW SCMP_ACT_LOG SCMP_ACT_NOTIFY
-    """.split()
-)
+    """)
 
-ARCHITECTURES = frozenset(
-    """
+ARCHITECTURES = words("""
     SCMP_ARCH_X86 SCMP_ARCH_X86_64 SCMP_ARCH_X32 SCMP_ARCH_ARM SCMP_ARCH_AARCH64
     SCMP_ARCH_LOONGARCH64 SCMP_ARCH_M68K SCMP_ARCH_MIPS SCMP_ARCH_MIPS64 SCMP_ARCH_MIPS64N32
     SCMP_ARCH_MIPSEL SCMP_ARCH_MIPSEL64 SCMP_ARCH_MIPSEL64N32 SCMP_ARCH_PPC SCMP_ARCH_PPC64
     SCMP_ARCH_PPC64LE SCMP_ARCH_S390 SCMP_ARCH_S390X SCMP_ARCH_SH SCMP_ARCH_SHEB SCMP_ARCH_PARISC
     SCMP_ARCH_PARISC64 SCMP_ARCH_RISCV64
-    """.split()
-)
+    """)
 
-OPERATORS = frozenset(
-    """
+OPERATORS = words("""
     SCMP_CMP_NE SCMP_CMP_LT SCMP_CMP_LE SCMP_CMP_EQ SCMP_CMP_GE SCMP_CMP_GT SCMP_CMP_MASKED_EQ
-    """.split()
-)
+    """)
 
-FLAGS = frozenset(
-    """
+FLAGS = words("""
     SECCOMP_FILTER_FLAG_TSYNC SECCOMP_FILTER_FLAG_LOG SECCOMP_FILTER_FLAG_SPEC_ALLOW
     SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
-    """.split()
-)
+    """)
 
 _ERRNO_LIMITS = {
     # The kernel lowers larger values to MAX_ERRNO.
@@ -51,11 +43,11 @@ _ERRNO_LIMITS = {
 }
 
 
-def _word(words: frozenset[str], what: str) -> Any:
+def _word(known: frozenset[str], what: str) -> Any:
     def check_word(value: Any, place: str, faults: Faults) -> None:
         before = len(faults)
         check(value, str, place, faults)
-        if len(faults) == before and value not in words:
+        if len(faults) == before and value not in known:
             message = "%s: string %s is not a valid %s for seccomp"
             faults.append(message % (place, quoted(value), what))
 
@@ -74,8 +66,9 @@ def _errno(action: str, number: int, place: str, faults: Faults) -> None:
     if limit is None:
         faults.append("%s: %s does not return an errno" % (place, action))
     elif number > limit:
-        faults.append("%s: %d is more than %d, the most %s can return"
-                      % (place, number, limit, action))
+        faults.append(
+            "%s: %d is more than %d, the most %s can return" % (place, number, limit, action)
+        )
 
 
 def _rule(value: Object, place: str, faults: Faults) -> None:

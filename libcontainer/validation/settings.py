@@ -70,8 +70,9 @@ def _personality_flags(value: Any, place: str, faults: Faults) -> None:
     before = len(faults)
     check(value, [str], place, faults)
     if len(faults) == before and value:
-        faults.append("%s: %s is not supported: the runtime-spec has no flag yet"
-                      % (place, quoted(value[0])))
+        faults.append(
+            "%s: %s is not supported: the runtime-spec has no flag yet" % (place, quoted(value[0]))
+        )
 
 
 def _personality_domain(value: Any, place: str, faults: Faults) -> None:

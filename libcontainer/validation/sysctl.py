@@ -5,18 +5,16 @@ sysctl(8), sysctl.d(5); the list is runc's, wording included.
 
 from __future__ import annotations
 
-from . import entry, quoted
+from . import entry, quoted, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import Faults
 
-_IPC = frozenset(
-    """
+_IPC = words("""
     kernel.msgmax kernel.msgmnb kernel.msgmni kernel.sem kernel.shmall kernel.shmmax kernel.shmmni
     kernel.shm_rmid_forced
-    """.split()
-)
+    """)
 
 _SWAP = str.maketrans("./", "/.")
 
