@@ -1,0 +1,309 @@
+"""The command line: one table of verbs and options, and the plain reader of both.
+
+The reader here takes every command line that is in order. For anything else (an error, a request
+for help) it returns None, and `usage`, which costs argparse, tells the person what is wrong. Both
+are made from the same table, and a test compares them over thousands of command lines.
+
+The grammar is the one of Go's flag package, as runc's users know it: one dash or two for every
+name, long or short; `--name=value` or `--name value`; a value is whatever follows, also with a dash
+in front; no bundles of short options.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    # Names separated by blanks, the one that the program uses first; kind; metavar; help. An option
+    # that only old callers give has no help, and no help text mentions it.
+    Option = tuple[str, str, str, str]
+
+FLAG = "flag"
+TEXT = "text"
+NUMBER = "number"
+TEXTS = "texts"
+NUMBERS = "numbers"
+
+
+class Verb:
+    """What the command line of one verb consists of.
+
+    `least` and `most` bound the number of arguments (`most` None: no bound). A verb that hands
+    arguments on to another program (`passes`) reads no options after its first argument.
+    """
+
+    def __init__(
+        self,
+        summary: str,
+        options: tuple[Option, ...] = (),
+        least: int = 1,
+        most: int | None = 1,
+        passes: bool = False,
+    ) -> None:
+        self.summary = summary
+        self.options = options
+        self.least = least
+        self.most = most
+        self.passes = passes
+
+
+class Command:
+    """A command line that was understood.
+
+    `settings` holds the global options and `options` the verb's, by first name, with the defaults
+    filled in; `given` the names of those that were on the command line. `arguments` is the rest.
+    """
+
+    def __init__(self, verb: str, settings: dict[str, Any], options: dict[str, Any]) -> None:
+        self.verb = verb
+        self.settings = settings
+        self.options = options
+        self.given: set[str] = set()
+        self.arguments: list[str] = []
+
+
+HELP: Option = ("help h", FLAG, "", "show this help and exit")
+
+GLOBALS: tuple[Option, ...] = (
+    ("debug", FLAG, "", "tell every step in the log, with the time it took"),
+    ("log", TEXT, "FILE", "append the log to FILE instead of writing it to stderr"),
+    ("log-format", TEXT, "FORMAT", "'text' or 'json', one object a line"),
+    (
+        "root",
+        TEXT,
+        "DIR",
+        "where the state of containers is kept; a tmpfs, so that a reboot clears it",
+    ),
+    ("rootless", TEXT, "WHEN", "go on where cgroups may not be changed: 'true', 'false' or 'auto'"),
+    HELP,
+    ("version v", FLAG, "", "show the version and exit"),
+)
+
+_BUNDLE: Option = ("bundle b", TEXT, "DIR", "directory of config.json (default: the current one)")
+_CONSOLE: Option = (
+    "console-socket",
+    TEXT,
+    "SOCKET",
+    "unix socket that is sent the terminal's master side",
+)
+_PIDFD: Option = ("pidfd-socket", TEXT, "SOCKET", "unix socket that is sent a pidfd of the process")
+_PID_FILE: Option = ("pid-file", TEXT, "FILE", "write the pid of the process to FILE")
+_PRESERVE: Option = (
+    "preserve-fds",
+    NUMBER,
+    "N",
+    "pass N more file descriptors on, after stdio and those of $LISTEN_FDS",
+)
+_DETACH: Option = ("detach d", FLAG, "", "return as soon as the process runs")
+_FORMAT: Option = ("format f", TEXT, "FORMAT", "'table' or 'json'")
+
+_CREATE: tuple[Option, ...] = (
+    _BUNDLE,
+    _CONSOLE,
+    _PIDFD,
+    _PID_FILE,
+    ("no-pivot", FLAG, "", "enter the root file system without pivot_root(2), for an initramfs"),
+    ("no-new-keyring", FLAG, "", "keep the caller's session keyring instead of making a new one"),
+    _PRESERVE,
+)
+
+_RUN: tuple[Option, ...] = (
+    *_CREATE,
+    _DETACH,
+    ("keep", FLAG, "", "keep the container after its process has exited"),
+    ("no-subreaper", FLAG, "", "leave orphaned processes to the system's init"),
+)
+
+_EXEC: tuple[Option, ...] = (
+    _CONSOLE,
+    _PIDFD,
+    ("cwd", TEXT, "DIR", "working directory in the container"),
+    ("env e", TEXTS, "NAME=VALUE", "add an environment variable"),
+    ("tty t", FLAG, "", "give the process a terminal"),
+    ("user u", TEXT, "UID[:GID]", "run as this user and group"),
+    ("additional-gids g", NUMBERS, "GID", "add a supplementary group"),
+    (
+        "process p",
+        TEXT,
+        "FILE",
+        "take the whole process from a JSON file (config.json's `process`)",
+    ),
+    _DETACH,
+    _PID_FILE,
+    ("process-label", TEXT, "LABEL", "SELinux label of the process"),
+    ("apparmor", TEXT, "PROFILE", "AppArmor profile of the process"),
+    ("no-new-privs", FLAG, "", "forbid the process to gain privileges by execve(2)"),
+    ("cap c", TEXTS, "CAP", "add a capability"),
+    _PRESERVE,
+    ("cgroup", TEXTS, "[CONTROLLER:]PATH", "run in this existing cgroup below the container's"),
+    ("ignore-paused", FLAG, "", "do not refuse a paused container"),
+)
+
+VERBS: dict[str, Verb] = {
+    "create": Verb("create a container that waits for `start`", _CREATE),
+    "delete": Verb(
+        "remove what is left of a container",
+        (("force f", FLAG, "", "kill the container first (SIGKILL) if it still runs"),),
+    ),
+    "exec": Verb("run another process in a container", _EXEC, most=None, passes=True),
+    "kill": Verb(
+        "send a signal to a container (default: SIGTERM)",
+        (("all a", FLAG, "", ""),),
+        most=2,
+    ),
+    "list": Verb(
+        "list the containers",
+        (_FORMAT, ("quiet q", FLAG, "", "show only the ids")),
+        least=0,
+        most=0,
+    ),
+    "ps": Verb("show the processes in a container", (_FORMAT,), most=None, passes=True),
+    "run": Verb("create a container, start it and wait for its end", _RUN),
+    "spec": Verb(
+        "write a config.json to start from",
+        (_BUNDLE, ("rootless", FLAG, "", "for a container that an ordinary user runs")),
+        least=0,
+        most=0,
+    ),
+    "start": Verb("run the process of a created container"),
+    "state": Verb("show the state of a container as JSON"),
+    "features": Verb("show what this runtime can do, as JSON", least=0, most=0),
+}
+
+# Kinds have these defaults; the few others are here. `root` depends on the user, see runc.py.
+DEFAULTS: dict[str, object] = {"format": "table", "log-format": "text", "rootless": "auto"}
+
+
+def flag(text: str) -> bool:
+    """Return the value of a flag's `--name=text`; ValueError if it is neither true nor false."""
+    if text in ("true", "1", "t", "T", "TRUE", "True"):
+        return True
+    if text in ("false", "0", "f", "F", "FALSE", "False"):
+        return False
+    raise ValueError(text)
+
+
+def number(text: str) -> int:
+    """Return a number as Go's flag package reads it: 10, 0x1f, 0o17, 017 or 0b11, with a sign."""
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    if not digits[:1].isdigit() or not digits.isascii() or digits[-1:].isspace():
+        raise ValueError(text)
+    legacy_octal = digits.isdigit() and digits[0] == "0"
+    return _in_64_bits(-1 if text[0] == "-" else 1, int(digits, 8 if legacy_octal else 0))
+
+
+def decimal(text: str) -> int:
+    """Return a decimal number of at most 64 bits; ValueError for anything else."""
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    if not digits.isdigit() or not digits.isascii():
+        raise ValueError(text)
+    return _in_64_bits(-1 if text[0] == "-" else 1, int(digits[:24]))
+
+
+def _in_64_bits(sign: int, magnitude: int) -> int:
+    if not -(1 << 63) <= sign * magnitude < 1 << 63:
+        raise ValueError(magnitude)
+    return sign * magnitude
+
+
+CONVERT: dict[str, Callable[[str], Any]] = {
+    FLAG: flag,
+    TEXT: str,
+    NUMBER: number,
+    TEXTS: str,
+    NUMBERS: decimal,
+}
+
+
+def names(options: tuple[Option, ...]) -> dict[str, tuple[str, str]]:
+    """Return the first name and the kind of an option by each of its names."""
+    table = {}
+    for option in options:
+        words = option[0].split()
+        for word in words:
+            table[word] = (words[0], option[1])
+    return table
+
+
+def defaults(options: tuple[Option, ...]) -> dict[str, Any]:
+    """Return the value that each option has where the command line does not mention it."""
+    values: dict[str, Any] = {}
+    for name, kind, _, _ in options:
+        first = name.split(None, 1)[0]
+        if kind == FLAG:
+            values[first] = False
+        elif kind == TEXT:
+            values[first] = DEFAULTS.get(first, "")
+        elif kind == NUMBER:
+            values[first] = 0
+        else:
+            values[first] = []
+    return values
+
+
+def parse(argv: list[str]) -> Command | None:
+    """Return what `argv` (without the program's name) asks for, or None where it is not plain."""
+    settings = defaults(GLOBALS)
+    given: set[str] = set()
+    words = _read(argv, names(GLOBALS), settings, given, True)
+    if words is None or settings["help"]:
+        return None
+    if settings["version"]:
+        return Command("version", settings, {})
+    verb = VERBS.get(words[0]) if words else None
+    if verb is None:
+        return None
+    command = Command(words[0], settings, defaults(verb.options))
+    rest = _read(words[1:], names(verb.options), command.options, given, verb.passes)
+    if rest is None or len(rest) < verb.least or (verb.most is not None and len(rest) > verb.most):
+        return None
+    command.given = given
+    command.arguments = rest
+    return command
+
+
+def _read(
+    argv: list[str],
+    table: dict[str, tuple[str, str]],
+    values: dict[str, Any],
+    given: set[str],
+    stop: bool,
+) -> list[str] | None:
+    """Put the options of `argv` into `values`; return the arguments, or None for an error.
+
+    With `stop`, the first argument ends the options; without, only `--` does.
+    """
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if word[:1] != "-" or word == "-":
+            rest.append(word)
+            if stop:
+                break
+            continue
+        if word == "--":
+            break
+        name, equals, value = word[2 if word[1] == "-" else 1 :].partition("=")
+        if name not in table:
+            return None
+        name, kind = table[name]
+        if not equals:
+            if kind == FLAG:
+                value = "true"
+            else:
+                following = next(words, None)
+                if following is None:
+                    return None
+                value = following
+        try:
+            converted = CONVERT[kind](value)
+        except ValueError:
+            return None
+        if kind in (TEXTS, NUMBERS):
+            values[name].append(converted)
+        else:
+            values[name] = converted
+        given.add(name)
+    rest.extend(words)
+    return rest

@@ -1,0 +1,74 @@
+"""What this runtime can do, as `runc features` tells it (features.md of the runtime-spec).
+
+It is about the program, not the host: a namespace that this kernel lacks is listed all the same.
+What a table elsewhere decides is taken from that table, so that it cannot become untrue here.
+"""
+
+from __future__ import annotations
+
+from libcontainer import version
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_HOOKS = "prestart createRuntime createContainer startContainer poststart poststop"
+_NAMESPACES = "cgroup ipc mount network pid time user uts"
+
+# Annotations of a config that change what happens on the host. Whoever lets others write
+# annotations has to filter these; a name that ends in a dot stands for all that begin with it.
+_UNSAFE_ANNOTATIONS = ["bundle"]
+
+
+def features() -> dict[str, Any]:
+    """Return the features structure, its keys in the order of the specification."""
+    return {
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": version.SPEC,
+        "hooks": _HOOKS.split(),
+        "linux": _linux(),
+        "annotations": _annotations(),
+        "potentiallyUnsafeConfigAnnotations": _UNSAFE_ANNOTATIONS,
+    }
+
+
+def _linux() -> dict[str, Any]:
+    from libc_bindings.capabilities import NAMES
+
+    return {
+        "namespaces": _NAMESPACES.split(),
+        "capabilities": list(NAMES),
+        "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+        "seccomp": _seccomp(),
+        "apparmor": {"enabled": True},
+        "selinux": {"enabled": True},
+        "intelRdt": {"enabled": False},
+        "mountExtensions": {"idmap": {"enabled": True}},
+        "netDevices": {"enabled": False},
+    }
+
+
+def _seccomp() -> dict[str, Any]:
+    from libcontainer.validation.seccomp import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
+
+    return {
+        "enabled": True,
+        "actions": sorted(ACTIONS),
+        "operators": sorted(OPERATORS),
+        "archs": sorted(ARCHITECTURES),
+        "knownFlags": sorted(FLAGS),
+    }
+
+
+def _annotations() -> dict[str, str]:
+    from libcontainer.commandline.versions import libseccomp
+
+    annotations = {
+        "org.opencontainers.runc.checkpoint.enabled": "false",
+        "org.opencontainers.runc.commit": version.commit(),
+        "org.opencontainers.runc.version": version.RUNC_VERSION,
+    }
+    found = libseccomp()
+    if found:
+        annotations["io.github.seccomp.libseccomp.version"] = found
+    return annotations
