@@ -1,0 +1,112 @@
+"""Mounts of type cgroup: the v1 hierarchies in one tmpfs, or the one tree of v2."""
+
+from __future__ import annotations
+
+import posix
+from errno import EBUSY, ENOENT, EPERM
+
+from libc_bindings import mounts as libc
+
+from ..errors import Error
+from . import attach
+from .mounts import Target, bind, check_proc, finish_mount, new_mount, open_mount_point
+from .options import MountOptions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_RESTRICTED = libc.MS_NOEXEC | libc.MS_NOSUID | libc.MS_NODEV
+_V2_ROOT = "/sys/fs/cgroup"
+
+
+def mount_cgroup(target: Target, mount: Any, options: MountOptions) -> None:
+    """Mount the cgroups as this host has them, whatever version the mount's type names."""
+    if target.cgroup is None or target.cgroup.version == 2:
+        _mount_v2(target, mount, options)
+    else:
+        _mount_v1(target, mount, options)
+
+
+def _mount_v1(target: Target, mount: Any, options: MountOptions) -> None:
+    """A tmpfs with a directory for each hierarchy, and links for the controllers that share one."""
+    destination = target.destination(mount)
+    fd, _ = open_mount_point(target, destination, directory=True)
+    try:
+        check_proc(target, target.place_of(fd), "tmpfs")
+        new_mount(target, fd, "tmpfs", "tmpfs", _RESTRICTED, target.labelled("mode=755"))
+        root = attach.top_of(fd)
+    finally:
+        posix.close(fd)
+    try:
+        for controllers, host_path, own_path in target.cgroup.hierarchies:
+            name = controllers[5:] if controllers.startswith("name=") else controllers
+            posix.mkdir(name, 0o755, dir_fd=root)
+            if target.cgroup.namespace:
+                flags = _RESTRICTED | options.flags & libc.MS_RDONLY
+                # Nobody else has the tmpfs yet, so a name in it needs no descriptor.
+                place = attach.place(root) + "/" + name
+                source = "systemd" if name == "systemd" else "cgroup"
+                libc.mount(source, place, "cgroup", flags, controllers)
+            else:
+                own = MountOptions([])
+                own.flags = options.flags | libc.MS_BIND | libc.MS_REC
+                own.propagation = options.propagation
+                path = host_path + "/" + own_path.lstrip("/")
+                bind(target, path.rstrip("/"), f"{destination}/{name}", own)
+            if "," in name:
+                for controller in name.split(","):
+                    posix.symlink(name, controller, dir_fd=root)
+        if options.flags & libc.MS_RDONLY:
+            attach.set_readonly(root)
+        finish_mount(root, options)
+    finally:
+        posix.close(root)
+
+
+def _mount_v2(target: Target, mount: Any, options: MountOptions) -> None:
+    destination = target.destination(mount)
+    fd, _ = open_mount_point(target, destination, directory=True)
+    try:
+        check_proc(target, target.place_of(fd), "cgroup2")
+        source = mount.get("source") or "cgroup"
+        try:
+            new_mount(target, fd, source, "cgroup2", options.flags, options.data)
+        except OSError as error:
+            # In a user namespace without a cgroup namespace of its own the kernel refuses.
+            if error.errno not in (EPERM, EBUSY):
+                raise
+        else:
+            if options.propagation or options.attr_set or options.attr_clr:
+                root = attach.top_of(fd)
+                try:
+                    finish_mount(root, options)
+                finally:
+                    posix.close(root)
+            return
+        _bind_v2(target, fd, destination, options)
+    finally:
+        posix.close(fd)
+
+
+def _bind_v2(target: Target, fd: int, destination: str, options: MountOptions) -> None:
+    """The host's tree, or with a cgroup namespace the container's own part of it."""
+    path = _V2_ROOT
+    if target.cgroup is not None and target.cgroup.hierarchies:
+        _, host_path, own_path = target.cgroup.hierarchies[0]
+        path = host_path
+        if target.cgroup.namespace:
+            path = (host_path + "/" + own_path.lstrip("/")).rstrip("/")
+    own = MountOptions([])
+    own.flags = options.flags | libc.MS_BIND
+    own.propagation = options.propagation
+    try:
+        bind(target, path, destination, own)
+    except OSError as error:
+        if error.errno != ENOENT:
+            raise
+        # Rootless and outside of the namespaces in which the path exists: an empty read-only
+        # directory hides the host's cgroups, which would be writable (CVE-2023-25809).
+        from .masks import mask_directory
+
+        mask_directory(fd, target.label)

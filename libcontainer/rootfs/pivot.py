@@ -1,0 +1,133 @@
+"""The root: mount propagation, the root file system as a mount, and the change into it."""
+
+from __future__ import annotations
+
+import posix
+from errno import EINVAL
+
+from libc_bindings import mounts as libc
+
+from ..errors import Error
+from . import attach
+from .options import PROPAGATION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_O_DIRECTORY = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
+_PRIVATE_TREES = (
+    libc.MS_PRIVATE | libc.MS_REC,
+    libc.MS_SLAVE | libc.MS_REC,
+    libc.MS_UNBINDABLE | libc.MS_REC,
+)
+
+
+def _root_propagation(spec: Any) -> int:
+    """linux.rootfsPropagation as MS_* flags, 0 if it is not given."""
+    name = (spec.get("linux") or {}).get("rootfsPropagation")
+    if not name:
+        return 0
+    if name not in PROPAGATION:
+        raise Error(f"linux.rootfsPropagation: {name} is not supported")
+    return PROPAGATION[name]
+
+
+def has_mount_namespace(spec: Any) -> bool:
+    """Whether the container's mounts are apart from the host's."""
+    return any(
+        namespace["type"] == "mount"
+        for namespace in (spec.get("linux") or {}).get("namespaces") or ()
+    )
+
+
+def set_propagation(spec: Any) -> None:
+    """Keep the container's mounts from the host's, as linux.rootfsPropagation wants it.
+
+    Without a mount namespace "/" is the host's and stays as it is.
+    """
+    if has_mount_namespace(spec):
+        libc.mount(None, "/", None, _root_propagation(spec) or libc.MS_SLAVE | libc.MS_REC)
+
+
+def bind_root(spec: Any, bundle: str) -> int:
+    """Bind root.path, with the mounts beneath it, on itself; returns the new mount's O_PATH fd.
+
+    pivot_root(2) needs a mount of its own, whose parent is not shared. Raises Error that names
+    root.path.
+    """
+    path: str = spec["root"]["path"]
+    if not path.startswith("/"):
+        path = f"{bundle}/{path}"
+    flags = _root_propagation(spec)
+    try:
+        fd = posix.open(path, _O_DIRECTORY)
+        try:
+            if flags and flags not in _PRIVATE_TREES and has_mount_namespace(spec):
+                _make_parent_private(posix.readlink(attach.place(fd)), flags)
+            root_fd = attach.bind(fd, fd, recursive=True)
+        finally:
+            posix.close(fd)
+        if not flags & libc.MS_SLAVE:
+            # Of a slave the bind would be one too, and get what the host mounts in the rootfs.
+            attach.set_propagation(root_fd, libc.MS_PRIVATE)
+    except OSError as error:
+        from .mounts import reason
+
+        raise Error(f"error preparing rootfs: root.path {path}: {reason(error)}") from error
+    return root_fd
+
+
+def _make_parent_private(path: str, flags: int) -> None:
+    """Stop the mount that holds `path` from passing on what is mounted there."""
+    wanted = libc.MS_SLAVE if flags & libc.MS_SLAVE else libc.MS_PRIVATE
+    while True:
+        try:
+            libc.mount(None, path, None, wanted)
+            return
+        except OSError as error:
+            # EINVAL: not the root of a mount.
+            if error.errno != EINVAL or path == "/":
+                raise
+        path = path.rpartition("/")[0] or "/"
+
+
+def pivot(root_fd: int, spec: Any, no_pivot: bool) -> None:
+    """Make `root_fd` the root and working directory, and let go of the host's mounts.
+
+    Closes `root_fd`. Raises OSError.
+    """
+    attach.keep_places()
+    if no_pivot:
+        from .no_pivot import move_root
+
+        move_root(root_fd)
+    elif has_mount_namespace(spec):
+        _pivot_root(root_fd)
+    else:
+        posix.fchdir(root_fd)
+        posix.chroot(".")
+        posix.chdir("/")
+    posix.close(root_fd)
+    flags = _root_propagation(spec)
+    # Only now is it the container's "/" alone that becomes shared.
+    if flags and not flags & (libc.MS_PRIVATE | libc.MS_SLAVE):
+        libc.mount(None, "/", None, flags)
+
+
+def _pivot_root(root_fd: int) -> None:
+    """pivot_root(".", "."): the old root ends up on top of the new one and is unmounted there.
+
+    So no directory for it is needed in the container.
+    """
+    old = posix.open("/", _O_DIRECTORY)
+    try:
+        posix.fchdir(root_fd)
+        libc.pivot_root(".", ".")
+        posix.fchdir(old)
+    finally:
+        posix.close(old)
+    # The unmount must not reach the host's mounts.
+    libc.mount(None, ".", None, libc.MS_SLAVE | libc.MS_REC)
+    libc.umount(".", libc.MNT_DETACH)
+    posix.chdir("/")
