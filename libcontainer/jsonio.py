@@ -223,6 +223,9 @@ def _refuse_surrogates(value: object, name: str) -> None:
     """Raise Error where half of a `\\ud83d\\ude00` pair stands alone: no byte string has it."""
     try:
         dumps(value).encode("utf-8")
+    except Error:
+        # Writing may allow fewer levels than reading did.
+        raise Error(name + ": nested too deeply") from None
     except UnicodeEncodeError:
         raise Error(name + ": a \\ud8xx escape without its other half") from None
 
