@@ -145,19 +145,19 @@ def create_options(command: Command) -> dict[str, Any]:
 
 def create(command: Command, root: str) -> int:
     """runc create."""
-    from libcontainer import container
+    from libcontainer import creation
 
     bundle = command.options["bundle"] or "."
-    container.create(root, command.arguments[0], bundle, **create_options(command))
+    creation.create(root, command.arguments[0], bundle, **create_options(command))
     return 0
 
 
 def run(command: Command, root: str) -> int:
     """runc run: the exit status is the container's."""
-    from libcontainer import container
+    from libcontainer import creation
 
     options = command.options
-    return container.run(
+    return creation.run(
         root,
         command.arguments[0],
         options["bundle"] or ".",
@@ -193,7 +193,9 @@ def kill(command: Command, root: str) -> int:
     try:
         signal = signal_number(rest[0] if rest and rest[0] else "SIGTERM")
     except Error:
-        container.state(root, container_id)  # A container that is not there is the worse mistake.
+        container.get_state(
+            root, container_id
+        )  # A container that is not there is the worse mistake.
         raise
     container.kill(root, container_id, signal, all=command.options["all"])
     return 0
@@ -204,9 +206,7 @@ def state(command: Command, root: str) -> int:
     from libcontainer import container
     from libcontainer.jsonio import dumps
 
-    entry = container.state(root, command.arguments[0])
-    entry.setdefault("owner", "")
-    output(dumps(entry, "  "))
+    output(dumps(container.get_state(root, command.arguments[0]), "  "))
     return 0
 
 
@@ -296,12 +296,15 @@ def spec(command: Command, root: str) -> int:
     from libcontainer import default_spec
     from libcontainer.jsonio import dumps
 
-    bundle = command.options["bundle"]
     config = default_spec.rootless() if command.options["rootless"] else default_spec.default()
-    path = bundle + "/config.json" if bundle else "config.json"
+    if command.options["bundle"]:
+        try:
+            posix.chdir(command.options["bundle"])
+        except OSError as error:
+            raise Error("chdir " + describe(error)) from None
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
     try:
-        fd = posix.open(path, flags, 0o666)
+        fd = posix.open("config.json", flags, 0o666)
     except FileExistsError:
         raise Error("File config.json exists. Remove it first") from None
     except OSError as error:
@@ -344,72 +347,86 @@ def main(argv: list[str]) -> int:
     try:
         command = parse(argv)
         if command is None:
-            command, status = explain(argv, logger)
-            if command is None:
-                return status
-        if command.verb == "version":
-            from libcontainer.commandline.versions import lines
-
-            output(lines())
-            return 0
+            return explain(argv, logger)
         return dispatch(command, logger)
     except KeyboardInterrupt:
         return INTERRUPTED
     except OutputClosed:
         return PIPE_CLOSED
-    except Error as error:
-        logger.error(str(error))
+    except Exception as error:
+        logger.error(sentence(error, logger))
         return FAILED
 
 
 def dispatch(command: Command, logger: Log) -> int:
-    """Call the verb's function; a failure becomes one sentence in the log and an exit status."""
-    prefix = ""
-    try:
-        root = find_root(command)
-        logger.configure(command.settings, command.options.get("preserve-fds", 0))
-        if command.arguments and not command.arguments[0] and HANDLERS[command.verb] is not spec:
-            raise Error("container id cannot be empty")
-        prefix = PREFIXES.get(command.verb, "")
-        return HANDLERS[command.verb](command, root)
-    except (Error, OSError) as error:
-        message = describe(error)
-        if message == "container does not exist":
-            from libcontainer.commandline.usage import similar_container
+    """Call the verb's function; its failures get the prefix and the status that engines expect."""
+    if command.verb == "version":
+        from libcontainer.commandline.versions import lines
 
-            message += similar_container(root, command.arguments[0])
-    except (KeyboardInterrupt, OutputClosed):
+        output(lines())
+        return 0
+    root = find_root(command)
+    logger.configure(command.settings, command.options.get("preserve-fds", 0))
+    log.debug("runc %s: state in %s" % (command.verb, root))
+    try:
+        if command.arguments and not command.arguments[0]:
+            raise Error("container id cannot be empty")
+        return HANDLERS[command.verb](command, root)
+    except OutputClosed:
         raise
     except Exception as error:
-        # A defect of this program: still one sentence for the person, and the rest for its author.
-        message = "internal error: %s: %s" % (type(error).__name__, error)
-        if logger.debug:
-            import traceback
+        message = sentence(error, logger)
+        if message == "container does not exist":
+            from libcontainer.commandline.similar import similar_container
 
-            log.debug(traceback.format_exc())
-    logger.error(prefix + message)
-    return EXEC_FAILED if prefix and command.verb == "exec" else FAILED
+            message += similar_container(root, command.arguments[0])
+        logger.error(PREFIXES.get(command.verb, "") + message)
+        return EXEC_FAILED if command.verb == "exec" else FAILED
 
 
-def explain(argv: list[str], logger: Log) -> tuple[Command | None, int]:
+def sentence(error: Exception, logger: Log) -> str:
+    """Return what to tell about `error`; with --debug, where it comes from goes to the log."""
+    if logger.debug:
+        import traceback
+
+        log.debug(traceback.format_exc())
+    if isinstance(error, (Error, OSError)):
+        return describe(error)
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    # A defect of this program, still told in one sentence.
+    return "internal error: %s: %s" % (type(error).__name__, error)
+
+
+def explain(argv: list[str], logger: Log) -> int:
     """Answer a command line that is not plain: help, or what is wrong with it."""
     from libcontainer.commandline.usage import read
 
     answer = read(argv)
     if answer.command:
-        return answer.command, 0
+        return dispatch(answer.command, logger)
     output(answer.text)
     if answer.error:
         if answer.settings:
             logger.configure(answer.settings)
         logger.error(answer.error)
-    return None, answer.status
+    return answer.status
+
+
+def keep_stdio_open() -> None:
+    """Put /dev/null where the caller closed stdio: no file of ours may get such a number."""
+    for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
+        if stream is None:
+            fd = posix.open("/dev/null", posix.O_RDWR)
+            if fd == number:
+                posix.set_inheritable(fd, True)
+            else:
+                posix.close(fd)
 
 
 def entry() -> None:
     """The `runc` command: leaves without the interpreter's finalization, which costs 1.4 ms."""
-    while None in (sys.stdin, sys.stdout, sys.stderr) and posix.open("/dev/null", posix.O_RDWR) < 2:
-        pass  # A closed stdio must not become the number of some other file.
+    keep_stdio_open()
     posix._exit(main(sys.argv[1:]))
 
 

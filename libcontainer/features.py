@@ -1,7 +1,8 @@
 """What this runtime can do, as `runc features` tells it (features.md of the runtime-spec).
 
-It is about the program, not the host: a namespace that this kernel lacks is listed all the same.
-What a table elsewhere decides is taken from that table, so that it cannot become untrue here.
+It is about the program, not the host: a namespace that this kernel lacks is listed all the same;
+only seccomp's `supportedFlags` are this kernel's. What a table elsewhere decides is taken from
+that table, so that it cannot become untrue here.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ _UNSAFE_ANNOTATIONS = ["bundle"]
 
 def features() -> dict[str, Any]:
     """Return the features structure, its keys in the order of the specification."""
+    from libcontainer.rootfs.options import names
+
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": version.SPEC,
         "hooks": _HOOKS.split(),
+        "mountOptions": names(),
         "linux": _linux(),
         "annotations": _annotations(),
         "potentiallyUnsafeConfigAnnotations": _UNSAFE_ANNOTATIONS,
@@ -43,13 +47,16 @@ def _linux() -> dict[str, Any]:
         "apparmor": {"enabled": True},
         "selinux": {"enabled": True},
         "intelRdt": {"enabled": False},
+        "memoryPolicy": _memory_policy(),
         "mountExtensions": {"idmap": {"enabled": True}},
         "netDevices": {"enabled": False},
     }
 
 
 def _seccomp() -> dict[str, Any]:
-    from libcontainer.validation.seccomp import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
+    from libc_bindings.seccomp import flags_available
+    from libcontainer.seccomp import ACTIONS, FLAGS
+    from libcontainer.seccomp.build import ARCHITECTURES, OPERATORS
 
     return {
         "enabled": True,
@@ -57,18 +64,25 @@ def _seccomp() -> dict[str, Any]:
         "operators": sorted(OPERATORS),
         "archs": sorted(ARCHITECTURES),
         "knownFlags": sorted(FLAGS),
+        "supportedFlags": sorted(name for name, bits in FLAGS.items() if flags_available(bits)),
     }
+
+
+def _memory_policy() -> dict[str, Any]:
+    from libcontainer.validation.scheduling import MEMORY_POLICY
+
+    modes: Any = MEMORY_POLICY["mode"]
+    flags: Any = MEMORY_POLICY["flags"]
+    return {"modes": sorted(modes), "flags": sorted(flags[0])}
 
 
 def _annotations() -> dict[str, str]:
     from libcontainer.commandline.versions import libseccomp
 
-    annotations = {
+    found = libseccomp()
+    return {
+        **({"io.github.seccomp.libseccomp.version": found} if found else {}),
         "org.opencontainers.runc.checkpoint.enabled": "false",
         "org.opencontainers.runc.commit": version.commit(),
         "org.opencontainers.runc.version": version.RUNC_VERSION,
     }
-    found = libseccomp()
-    if found:
-        annotations["io.github.seccomp.libseccomp.version"] = found
-    return annotations

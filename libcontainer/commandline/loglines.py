@@ -17,7 +17,9 @@ def line(
     `fields` are further values for it. `dumps` makes JSON of it; without, it is text.
     """
     if dumps:
-        entry = {**fields, "level": level, "msg": message, "time": timestamp()}
+        # A file name that is not UTF-8 would make the whole line unreadable.
+        readable = message.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        entry = {**fields, "level": level, "msg": readable, "time": timestamp()}
         return dumps(dict(sorted(entry.items()))) + "\n"
     entry = {"time": timestamp(), "level": level, "msg": message, **fields}
     # The time of day is always quoted: it has colons.
@@ -35,7 +37,9 @@ def timestamp() -> str:
 
 
 _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/@^+")
-_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+_ESCAPES = {'"': '\\"', "\\": "\\\\"}
+# The characters 7 to 13, as strconv.Quote writes them.
+_ESCAPES.update(zip("\a\b\t\n\v\f\r", ("\\" + letter for letter in "abtnvfr")))
 
 
 def quoted(text: str) -> str:

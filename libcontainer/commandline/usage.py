@@ -1,14 +1,15 @@
 """Help, and what is wrong with a command line: everything for which argparse is worth its time.
 
 argparse's parsers are made from the table of the package, for one verb at a time. It gets each
-option in one spelling (`--name=value`), because its own grammar differs from Go's: it would take
-`-root` for `-r oot` and refuse a value that begins with a dash.
+option in one spelling, because its own grammar differs from Go's: it would take `-root` for
+`-r oot`, refuse a value that begins with a dash and lose one that is `--`. The spelling is
+`--name==value`; the second `=` keeps argparse from looking at the value.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from libcontainer.commandline import (
@@ -23,6 +24,7 @@ from libcontainer.commandline import (
     defaults,
     names,
 )
+from libcontainer.commandline.similar import suggestion
 from libcontainer.commandline.texts import ABOUT, ARGUMENTS, DESCRIPTIONS, EXAMPLES
 
 if TYPE_CHECKING:
@@ -139,7 +141,7 @@ def split(
             if following is None:
                 raise UsageError("flag needs an argument: -" + name, verb)
             value = following
-        words.append("--%s=%s" % (first, value))
+        words.append("--%s==%s" % (first, value))
     arguments.extend(rest)
     return words, arguments
 
@@ -224,7 +226,8 @@ def option_name(name: str) -> str:
 def converter(name: str, kind: str) -> Callable[[str], Any]:
     """Return what argparse calls with an option's value."""
 
-    def convert(text: str) -> Any:
+    def convert(shielded: str) -> Any:
+        text = shielded[1:]
         try:
             return CONVERT[kind](text)
         except ValueError:
@@ -249,45 +252,6 @@ def unknown_verb(name: str) -> Answer:
     """Return the answer to a verb that does not exist."""
     hint = suggestion(name, VERBS, lambda found: "runc " + found)
     return Answer(error="No help topic for '%s'%s" % (name, hint), status=NO_SUCH_VERB)
-
-
-def suggestion(word: str, known: Iterable[str], show: Callable[[str], str]) -> str:
-    """Return `; did you mean …?` with what `word` was probably meant to be, or nothing."""
-    best, least = "", 3
-    for candidate in known:
-        # What was left unfinished is likelier than what was misspelt.
-        unfinished = len(word) > 2 and candidate.startswith(word)
-        steps = 0 if unfinished else edits(word, candidate)
-        if steps < min(least, len(word)) and steps <= len(candidate) // 3 + 1:
-            best, least = candidate, steps
-    return "; did you mean %s?" % show(best) if best else ""
-
-
-def edits(one: str, other: str) -> int:
-    """Return how many letters to insert, remove, replace or swap to get from `one` to `other`."""
-    if abs(len(one) - len(other)) > 2:
-        return 3
-    before: list[int] = []
-    row = list(range(len(other) + 1))
-    for i, letter in enumerate(one, 1):
-        before, last, row = row, before, [i]
-        for j, wanted in enumerate(other, 1):
-            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != wanted))
-            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
-                cost = min(cost, last[j - 2] + 1)
-            row.append(cost)
-    return row[-1]
-
-
-def similar_container(root: str, container_id: str) -> str:
-    """Return `; did you mean "ID"?` for a container in `root` with a name like this, or nothing."""
-    import posix
-
-    try:
-        known = sorted(posix.listdir(root))
-    except OSError:
-        return ""
-    return suggestion(container_id, known, lambda found: '"%s"' % found)
 
 
 def general_help() -> str:
