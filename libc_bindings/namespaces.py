@@ -1,0 +1,109 @@
+"""Namespaces and the processes in them: clone(2), unshare(2), setns(2), pidfd_open(2)."""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from libc_bindings.ffi import (
+    BYTES,
+    INT,
+    POINTER,
+    UINT,
+    ULONG,
+    bind,
+    bind_syscall,
+    check,
+    get_errno,
+    pack,
+)
+
+CLONE_PARENT = 0x00008000
+CLONE_NEWTIME = 0x00000080
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+SIGCHLD = 20 if posix.uname().machine.startswith("sparc") else 17
+
+_unshare = bind("unshare", INT)
+_setns = bind("setns", INT, INT)
+
+
+def unshare(flags: int) -> None:
+    """unshare(2): move the caller (for NEWPID and NEWTIME: its next children) to new namespaces."""
+    check(_unshare(flags), "unshare")
+
+
+def setns(fd: int, nstype: int) -> None:
+    """setns(2): enter the namespace that `fd` (of /proc/PID/ns/*, or a pidfd) refers to."""
+    check(_setns(fd, nstype), "setns")
+
+
+def clone(flags: int) -> int:
+    """A child as fork(2) makes it, in the new namespaces that `flags` name; 0 in the child.
+
+    With CLONE_PARENT the child becomes the caller's sibling and signals their common parent.
+    No atfork handler runs: the caller must be the only thread. clone3(2) is not needed for these
+    flags and a seccomp profile around us may deny it, so it is the older call.
+    """
+    global _clone
+    if _clone is None:
+        _clone = bind_syscall("clone", ULONG, POINTER, POINTER, POINTER, POINTER)
+    exit_signal = 0 if flags & CLONE_PARENT else SIGCHLD
+    machine = posix.uname().machine
+    if machine.startswith("s390"):
+        # s390 takes the stack first (clone(2), NOTES: C library/kernel differences).
+        return check(_clone(0, flags | exit_signal, None, None, None), "clone")
+    return check(_clone(flags | exit_signal, None, None, None, None), "clone")
+
+
+_clone = None
+_pidfd_open = None
+
+
+def pidfd_open(pid: int) -> int:
+    """pidfd_open(2): a close-on-exec descriptor of process `pid`, or -1 before Linux 5.3."""
+    global _pidfd_open
+    if _pidfd_open is None:
+        _pidfd_open = bind_syscall("pidfd_open", INT, UINT)
+    fd = _pidfd_open(pid, 0)
+    if fd == -1 and get_errno() == errno.ENOSYS:
+        return -1
+    return check(fd, "pidfd_open")
+
+
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """pidfd_getfd(2): a copy of descriptor `fd` of the process behind `pidfd` (Linux 5.6)."""
+    getfd = bind_syscall("pidfd_getfd", INT, INT, UINT)
+    return check(getfd(pidfd, fd, 0), "pidfd_getfd")
+
+
+def sethostname(name: str) -> None:
+    """sethostname(2)."""
+    encoded = name.encode()
+    check(bind("sethostname", BYTES, ULONG)(encoded, len(encoded)), "sethostname", name)
+
+
+def setdomainname(name: str) -> None:
+    """setdomainname(2)."""
+    encoded = name.encode()
+    check(bind("setdomainname", BYTES, ULONG)(encoded, len(encoded)), "setdomainname", name)
+
+
+def set_loopback_up() -> None:
+    """Bring `lo` of the caller's network namespace up (netdevice(7): SIOCSIFFLAGS)."""
+    import _socket
+
+    siocsifflags, iff_up_running = 0x8914, 0x1 | 0x40
+    request = b"lo".ljust(16, b"\0") + pack((iff_up_running, 2)) + bytes(22)
+    with_socket = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
+    try:
+        ioctl = bind("ioctl", INT, ULONG, BYTES)
+        check(ioctl(with_socket.fileno(), siocsifflags, request), "ioctl SIOCSIFFLAGS", "lo")
+    finally:
+        with_socket.close()

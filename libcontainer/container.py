@@ -1,0 +1,280 @@
+"""The host's side of a container's life: create, start, run, kill, delete, and what is told of it.
+
+create() is one list of steps; the other half of them is init.py's. The two sides work at the same
+time: while the host makes the cgroups, init mounts. See the runtime-spec, runtime.md, "Lifecycle".
+"""
+
+from __future__ import annotations
+
+import _signal
+import posix
+import time
+
+from libcontainer import log, state
+from libcontainer.errors import Error
+from libcontainer.state import CREATED, PAUSED, RUNNING, STOPPED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from libcontainer.state import Container
+
+_POLLERR = 0x008
+_KILL_SECONDS = 10.0
+
+
+def start(root: str, container_id: str) -> None:
+    """Let a created container's init execute its program, and run the poststart hooks."""
+    container = state.load_locked(root, container_id)
+    status = container.status()
+    if status == STOPPED:
+        if container.has_fifo():
+            raise Error("container process is already dead")
+        raise Error("cannot start a container that has stopped")
+    if status == PAUSED:
+        raise Error("cannot start a container in the paused state")
+    if status != CREATED:
+        raise Error("cannot start an already running container")
+    release(container)
+    notify = container.data.get("notify_socket")
+    if notify:
+        from libcontainer import notify as sd_notify
+
+        sd_notify.relay(container.path, notify, container.pid, container.init_lives)
+
+
+def release(container: Container) -> None:
+    """Write to the FIFO that init waits on; back when it has executed its program or is gone."""
+    import select
+
+    try:
+        flags = posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
+        fifo = posix.open(state.FIFO, flags, dir_fd=container.directory)
+    except OSError:
+        # ENXIO: nobody has it open for reading any more.
+        raise Error("container process is already dead") from None
+    try:
+        posix.write(fifo, b"0")
+        container.remove_fifo()
+        # Init's own descriptor closes at its execve(2): the pipe then has no reader, an error.
+        waiting = select.poll()
+        waiting.register(fifo, 0)
+        waiting.poll()
+    finally:
+        posix.close(fifo)
+    run_hooks(container, "poststart", RUNNING)
+
+
+def kill(root: str, container_id: str, signal: int, all: bool = False) -> None:
+    """Send `signal` to the container's init; `all` makes a stopped container no error."""
+    container = state.load(root, container_id)
+    if container.status() == STOPPED:
+        if all and own_pid_namespace(container):
+            return
+        if signal == _signal.SIGKILL and not own_pid_namespace(container):
+            _signal_cgroup(container, all)
+            return
+        if all:
+            return
+        raise Error("container not running")
+    if signal == _signal.SIGKILL and not own_pid_namespace(container):
+        # Without a pid namespace the others do not die with init.
+        _signal_cgroup(container, all)
+        return
+    signal_init(container, signal)
+    if signal == _signal.SIGKILL and container.frozen():
+        # A frozen process of cgroup v1 dies only when it is thawed.
+        _manager(container).thaw()
+
+
+def _signal_cgroup(container: Container, all: bool) -> None:
+    manager = _manager(container)
+    if not manager.pids():
+        if all:
+            return
+        raise Error("unable to kill all processes: container not running")
+    manager.kill(_signal.SIGKILL)
+
+
+def signal_init(container: Container, signal: int) -> None:
+    """kill(2) for init, and for nobody else who got its number meanwhile."""
+    try:
+        if hasattr(posix, "pidfd_open"):
+            pidfd = posix.pidfd_open(container.pid)
+            try:
+                if not container.init_lives():
+                    raise ProcessLookupError
+                _signal.pidfd_send_signal(pidfd, signal)
+            finally:
+                posix.close(pidfd)
+        else:
+            posix.kill(container.pid, signal)
+    except ProcessLookupError:
+        raise Error("container not running") from None
+    except OSError as error:
+        reason = posix.strerror(error.errno or 0).lower()
+        raise Error(f"unable to signal init: {reason}") from None
+
+
+def delete(root: str, container_id: str, force: bool = False) -> None:
+    """Remove a stopped container; a created one is killed first, with `force` any."""
+    try:
+        container = state.load_locked(root, container_id)
+    except Error:
+        _remove_remains(root, container_id)
+        if force:
+            return
+        raise
+    status = container.status()
+    if status in (RUNNING, PAUSED) and not force:
+        raise Error(f"cannot delete container {container_id} that is not stopped: {status}")
+    if status != STOPPED:
+        stop(container)
+    destroy(container)
+
+
+def _remove_remains(root: str, container_id: str) -> None:
+    """What a `create` left that was killed before its state.json: an empty directory, or nearly so."""
+    state.check_id(container_id)
+    try:
+        posix.stat(f"{root}/{container_id}/state.json")
+    except FileNotFoundError:
+        state.remove_tree(f"{root}/{container_id}")
+
+
+def stop(container: Container) -> None:
+    """SIGKILL to init, and the wait for its end.  Raises Error after ten seconds."""
+    if not container.pid:
+        return
+    if container.frozen():
+        manager = _manager(container)
+        manager.kill(_signal.SIGKILL)
+        manager.thaw()
+    elif not own_pid_namespace(container):
+        _manager(container).kill(_signal.SIGKILL)
+    try:
+        signal_init(container, _signal.SIGKILL)
+    except Error:
+        # It went by itself.
+        return
+    deadline = time.monotonic() + _KILL_SECONDS
+    pause = 0.0005
+    while container.init_lives():
+        if time.monotonic() > deadline:
+            raise Error("container init still running")
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)
+
+
+def destroy(container: Container) -> None:
+    """Remove everything of a container whose init is gone, then run the poststop hooks."""
+    if container.data.get("cgroup"):
+        manager = _manager(container)
+        if not own_pid_namespace(container):
+            manager.kill(_signal.SIGKILL)
+        try:
+            manager.destroy()
+        except OSError as error:
+            reason = f"{error.strerror}: {error.filename}"
+            raise Error(f"unable to remove container's cgroup: {reason}") from None
+    if container.data.get("intel_rdt_path") or container.data.get("intel_rdt_mon_path"):
+        from libcontainer import intelrdt
+
+        intelrdt.destroy(container.data)
+    hooks = container.data["config"].get("Hooks")
+    container.remove()
+    if hooks:
+        run_hooks(container, "poststop", STOPPED)
+
+
+def run_hooks(container: Container, kind: str, status: str) -> None:
+    """Run the hooks of a kind that state.json kept."""
+    kept = container.data["config"].get("Hooks")
+    if not kept or not kept.get(kind):
+        return
+    from libcontainer import hooks
+
+    pid = 0 if status == STOPPED else container.pid
+    description = hooks.state(oci_state(container, status), status, pid)
+    hooks.run(kept, kind, description, container.bundle, posix.environ)
+
+
+def own_pid_namespace(container: Container) -> bool:
+    """Whether all processes of the container die with its init."""
+    return any(
+        entry["type"] == "NEWPID" and not entry.get("path")
+        for entry in container.data["config"].get("namespaces") or ()
+    )
+
+
+def _manager(container: Container) -> Any:
+    from libcontainer import cgroups
+
+    return cgroups.restore(container.data["cgroup"])
+
+
+def oci_state(container: Container, status: str | None = None) -> dict[str, Any]:
+    """The state as `runc state` prints it; keys in its order."""
+    if status is None:
+        status = container.status()
+    data = container.data
+    told = {
+        "ociVersion": data["config"]["version"],
+        "id": container.id,
+        "pid": 0 if status == STOPPED else container.pid,
+        "status": status,
+        "bundle": container.bundle,
+        "rootfs": data["config"]["rootfs"],
+        "created": data["created"],
+    }
+    if container.annotations:
+        told["annotations"] = container.annotations
+    told["owner"] = ""
+    return told
+
+
+def get_state(root: str, container_id: str) -> dict[str, Any]:
+    """The state of one container, as `runc state` prints it."""
+    return oci_state(state.load(root, container_id))
+
+
+def list_states(root: str) -> list[dict[str, Any]]:
+    """The states of all containers below `root` with `owner`, sorted by id.
+
+    One that cannot be read is logged and left out, as runc does. Raises OSError without a `root`.
+    """
+    told = []
+    names: dict[int, str] = {}
+    for container_id in state.ids(root):
+        try:
+            container = state.load(root, container_id)
+            one = oci_state(container)
+            one["owner"] = _owner(posix.fstat(container.directory).st_uid, names)
+            posix.close(container.directory)
+        except (Error, OSError) as error:
+            if posix.access(f"{root}/{container_id}/state.json", posix.F_OK):
+                log.warning(f"load container {container_id}: {error}")
+            continue
+        told.append(one)
+    return told
+
+
+def _owner(uid: int, names: dict[int, str]) -> str:
+    if uid not in names:
+        import pwd
+
+        try:
+            names[uid] = pwd.getpwuid(uid).pw_name
+        except KeyError:
+            names[uid] = f"#{uid}"
+    return names[uid]
+
+
+def pids(root: str, container_id: str) -> list[int]:
+    """The pids, as the host counts, of all processes in the container's cgroup; sorted."""
+    container = state.load(root, container_id)
+    if container.status() == STOPPED:
+        return []
+    found: list[int] = sorted(_manager(container).pids())
+    return found

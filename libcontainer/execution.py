@@ -1,0 +1,330 @@
+"""`exec`: one more process in the namespaces and the cgroup of a running container.
+
+The host's steps are execute()'s, those of the process _Execution.become()'s. Nothing of the host may be
+seen by those who are in the container already: the process is not dumpable before it joins the
+first namespace, and has no descriptor that its program does not get (CVE-2016-9962).
+"""
+
+from __future__ import annotations
+
+import _signal
+import posix
+
+from libc_bindings import process as attributes
+from libcontainer import cgroups, config, container, creation, hooks, init, namespaces
+from libcontainer import channel as words
+from libcontainer import process as processes
+from libcontainer import procfs, sealing, state
+from libcontainer.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from libcontainer.channel import Channel
+
+_PREFIX = "unable to start container process: "
+
+
+class _Execution:
+    """What the process inherits of the host's preparations."""
+
+    def __init__(self, process: Any, spec: Any) -> None:
+        self.process = process
+        self.spec = spec
+        self.plan: Any = None
+        self.sets: Any = None
+        self.filter: Any = None
+        self.console = -1
+        self.terminal = -1
+        self.first_free_fd = 3
+        self.maps_groups = True
+
+    def become(self, channel: Channel) -> NoReturn:
+        """Be the process: join, wait for the cgroup, take the identity, execute."""
+        try:
+            self._join(channel)
+            self._set_attributes()
+            environ = self._take_identity()
+            program = processes.find_program(self.process["args"][0], environ)
+            if self.filter is not None and self.filter.listener:
+                channel.send(words.LISTENER, self.filter.load())
+                self._expect(channel)
+            channel.send(words.READY)
+            self._expect(channel)
+            hooks.close_on_exec(self.first_free_fd)
+            hooks.reset_signals()
+            init.finish_privileges(self.process, self.filter, self.sets)
+            processes.execute(program, self.process["args"], environ)
+        except BaseException as error:
+            init.tell(channel, error)
+        finally:
+            posix._exit(255)
+
+    def _expect(self, channel: Channel) -> None:
+        if not channel.receive()[0]:
+            posix._exit(255)
+
+    def _join(self, channel: Channel) -> None:
+        attributes.prctl(attributes.PR_SET_PDEATHSIG, _signal.SIGKILL)
+        joins_user = any(kind == namespaces.USER for kind, _, _ in self.plan.joined)
+        namespaces.enter(self.plan)
+        if joins_user:
+            namespaces.become_root()
+        attributes.prctl(attributes.PR_SET_DUMPABLE, 0)
+        # Whatever it allocates from here on is the container's.
+        self._expect(channel)
+        posix.setsid()
+
+    def _set_attributes(self) -> None:
+        process, linux = self.process, self.spec.get("linux") or {}
+        if process.get("terminal"):
+            from libcontainer import terminal
+
+            root_fd = posix.open("/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+            terminal.set_up(root_fd, process, self.console, console=False)
+            posix.close(root_fd)
+        if process.get("apparmorProfile") or process.get("selinuxLabel"):
+            from libcontainer import lsm
+
+            lsm.set_exec_label(procfs, process)
+        processes.apply_scheduling(process)
+        processes.apply_personality(linux.get("personality"))
+        processes.apply_memory_policy(linux.get("memoryPolicy"))
+
+    def _take_identity(self) -> dict[bytes, bytes]:
+        root_fd = posix.open("/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        environ = processes.environment(self.process, root_fd)
+        posix.close(root_fd)
+        processes.give_stdio_to((self.process.get("user") or {}).get("uid", 0))
+        if self.process.get("noNewPrivileges"):
+            attributes.prctl(attributes.PR_SET_NO_NEW_PRIVS, 1)
+        processes.enter_identity(self.process, self.sets, self.maps_groups)
+        return environ
+
+
+def execute(
+    root: str,
+    container_id: str,
+    process: dict[str, Any] | None = None,
+    *,
+    args: list[str],
+    env: list[str],
+    cwd: str = "",
+    user: str = "",
+    additional_gids: list[int],
+    capabilities: list[str],
+    tty: bool = False,
+    detach: bool = False,
+    pid_file: str = "",
+    console_socket: str = "",
+    pidfd_socket: str = "",
+    process_label: str = "",
+    apparmor: str = "",
+    no_new_privs: bool | None = None,
+    preserve_fds: int = 0,
+    cgroup: list[str],
+    ignore_paused: bool = False,
+) -> int:
+    """Run a process in a container; its exit status, or 0 with `detach`. Options as `runc exec`'s.
+
+    `process` is the checked content of --process, which then counts alone (but for `tty`).
+    Raises Error, ConfigError, OSError.
+    """
+    made = state.load(root, container_id)
+    status = made.status()
+    if status == state.STOPPED:
+        raise Error("cannot exec in a stopped container")
+    if status == state.PAUSED and not ignore_paused:
+        raise Error("cannot exec in a paused container (use --ignore-paused to override)")
+    spec = made.config()
+    if process is None:
+        process = _process_of(made, args)
+        _set_options(process, env, cwd, user, additional_gids, capabilities, no_new_privs)
+        process["terminal"] = tty
+        if process_label:
+            process["selinuxLabel"] = process_label
+        if apparmor:
+            process["apparmorProfile"] = apparmor
+    elif tty:
+        process["terminal"] = True
+    config.check_process(process, "exec")
+    execution = _Execution(process, spec)
+    terminal_wanted = process.get("terminal")
+    if detach and terminal_wanted and not console_socket:
+        raise Error("cannot allocate tty if runc will detach without setting console socket")
+    if console_socket and not (detach and terminal_wanted):
+        raise Error("cannot use console socket if runc will not detach or allocate tty")
+    relay = None
+    if not detach:
+        from libcontainer import supervise
+
+        supervise.hold_signals()
+    pid, channel = _spawn(execution, made, console_socket, preserve_fds)
+    try:
+        _accompany(execution, made, pid, channel, cgroup)
+        creation.tell_pid(pid, pid_file, pidfd_socket, b"setns")
+        if not detach:
+            relay = supervise.terminal_relay(execution.terminal)
+        channel.send(words.GO)
+        word, why = channel.receive()
+        channel.close()
+        if word:
+            raise Error(f"{_PREFIX}{why}")
+    except BaseException as error:
+        if relay is not None:
+            supervise.restore_terminal(relay)
+        _end(pid)
+        if isinstance(error, BrokenPipeError):
+            raise Error(f"{_PREFIX}the process was killed") from None
+        raise
+    if detach:
+        return 0
+    try:
+        return supervise.wait(pid, relay)
+    finally:
+        supervise.restore_terminal(relay)
+
+
+def _process_of(made: state.Container, args: list[str]) -> Any:
+    """The bundle's process with other arguments."""
+    if not args:
+        raise Error("exec args cannot be empty")
+    try:
+        process: Any = config.load(made.bundle)["process"]
+    except (Error, KeyError):
+        # The bundle may be gone; the container remembers what it was made with.
+        process = made.config()["process"]
+    process["args"] = args
+    # These concern the container's first process.
+    process.pop("consoleSize", None)
+    return process
+
+
+def _set_options(
+    process: Any,
+    env: list[str],
+    cwd: str,
+    user: str,
+    additional_gids: list[int],
+    capabilities: list[str],
+    no_new_privs: bool | None,
+) -> None:
+    """Put the command line's options in place of what the bundle says."""
+    if cwd:
+        process["cwd"] = cwd
+    process["env"] = [*(process.get("env") or ()), *env]
+    if no_new_privs is not None:
+        process["noNewPrivileges"] = no_new_privs
+    if capabilities:
+        # Inheritable and ambient stay as they are: set by default, they survive any execve(2) of a
+        # program with file capabilities (CVE-2022-29162).
+        sets = process.setdefault("capabilities", {})
+        for name in ("bounding", "effective", "permitted"):
+            sets[name] = [*(sets.get(name) or ()), *capabilities]
+    identity = process.setdefault("user", {"uid": 0, "gid": 0})
+    if user:
+        uid, separator, gid = user.partition(":")
+        identity["uid"] = _number("uid", uid)
+        if separator:
+            identity["gid"] = _number("gid", gid)
+    if additional_gids:
+        for number in additional_gids:
+            if number < 0:
+                raise Error(f"additional-gids must be a positive number {number}")
+        identity["additionalGids"] = [*(identity.get("additionalGids") or ()), *additional_gids]
+
+
+def _number(what: str, text: str) -> int:
+    """A numeric id and nothing else: names are never looked up (CVE-2016-3697, CVE-2026-30892)."""
+    if not text.isascii() or not text.isdigit():
+        raise Error(f'bad {what}: strconv.Atoi: parsing "{text}": invalid syntax')
+    number = int(text)
+    if number > 0xFFFFFFFE:
+        raise Error(f'bad {what}: strconv.Atoi: parsing "{text}": value out of range')
+    return number
+
+
+def _spawn(
+    execution: _Execution, made: state.Container, console_socket: str, preserve_fds: int
+) -> tuple[int, Channel]:
+    """Seal, open, clone: the process's pid and the channel to it."""
+    process, linux = execution.process, execution.spec.get("linux") or {}
+    execution.first_free_fd = creation.preserved(3, preserve_fds)
+    execution.sets = processes.capability_sets(process)
+    execution.filter = creation.seccomp_filter(linux.get("seccomp"), made.root)
+    execution.plan = namespaces.plan_to_join(made.pid)
+    execution.maps_groups = creation.maps_groups(linux, execution.plan)
+    if not made.init_lives():
+        # What was opened could be another process's namespaces.
+        raise Error("cannot exec in a stopped container")
+    if process.get("terminal"):
+        from libcontainer import terminal
+
+        if console_socket:
+            execution.console = terminal.connect(console_socket)
+        else:
+            execution.terminal, execution.console = terminal.pair()
+    affinity = process.get("execCPUAffinity") or {}
+    attributes.prctl(attributes.PR_SET_DUMPABLE, 0)
+    sealing.seal()
+    ours, theirs = words.pair()
+    pid = namespaces.spawn(execution.plan)
+    if pid == 0:
+        ours.close()
+        posix.close(made.directory)
+        if execution.terminal >= 0:
+            posix.close(execution.terminal)
+        execution.become(theirs)
+    theirs.close()
+    execution.plan.close()
+    if execution.console >= 0:
+        posix.close(execution.console)
+    if affinity.get("initial"):
+        processes.set_affinity(pid, affinity["initial"])
+    return pid, ours
+
+
+def _accompany(
+    execution: _Execution, made: state.Container, pid: int, channel: Channel, cgroup: list[str]
+) -> None:
+    """Put the process in its cgroup and see it through to the point before its program."""
+    process = execution.process
+    manager = cgroups.restore(made.data["cgroup"])
+    manager.join(pid, cgroup)
+    affinity = process.get("execCPUAffinity") or {}
+    if affinity.get("final"):
+        processes.set_affinity(pid, affinity["final"])
+    processes.set_oom_score(pid, process)
+    channel.send(words.PLACED)
+    while True:
+        word, value = channel.receive()
+        if word == words.READY:
+            break
+        if word == words.LISTENER:
+            _hand_listener_to_agent(execution, made, pid, value)
+            channel.send(words.GO)
+        elif word == words.FAILED:
+            raise Error(f"{_PREFIX}{value}")
+        else:
+            killed = " (possibly OOM-killed)" if manager.oom_killed() else ""
+            raise Error(f"{_PREFIX}the process was killed{killed}")
+    processes.set_limits(pid, process)
+
+
+def _hand_listener_to_agent(
+    execution: _Execution, made: state.Container, pid: int, number: int
+) -> None:
+    from libcontainer.seccomp import notify
+
+    description = hooks.state(container.oci_state(made, state.RUNNING), state.RUNNING, made.pid)
+    notify.hand_over(pid, number, execution.spec["linux"]["seccomp"], description)
+
+
+def _end(pid: int) -> None:
+    try:
+        posix.kill(pid, _signal.SIGKILL)
+        posix.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        # It was reaped already.
+        return

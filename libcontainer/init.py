@@ -1,0 +1,233 @@
+"""The container's side: from the clone to the execve, as one list of steps.
+
+It runs in the child that container.py made, in the new namespaces, in the same interpreter: nothing was
+executed yet. Each step lives in its area's module; here is their order, and why it matters.
+"""
+
+from __future__ import annotations
+
+import _signal
+import posix
+
+from libc_bindings import namespaces as kernel
+from libc_bindings import process as attributes
+from libcontainer import channel as words
+from libcontainer import config, hooks, log, namespaces, process, procfs, rootfs
+from libcontainer.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from libcontainer.channel import Channel
+
+
+class Preparation:
+    """What the host's side opened and decided before the clone; init inherits it."""
+
+    __slots__ = (
+        "bundle", "cgroup", "console", "fifo", "filter", "first_free_fd", "id", "identity",
+        "maps_groups", "new_keyring", "no_pivot", "plan", "sets", "sources", "spec", "state",
+    )  # fmt: skip
+
+    spec: Any
+    bundle: str
+    id: str
+    plan: namespaces.Plan
+    sources: Any
+    """rootfs.open_sources()."""
+    cgroup: Any
+    """A CgroupView for the cgroup mounts."""
+    filter: Any
+    """The seccomp filter, or None."""
+    sets: process.Sets
+    console: int
+    """Socket for the pty's master, or -1."""
+    fifo: int
+    """The exec FIFO, open for reading and writing."""
+    first_free_fd: int
+    """3 + the number of preserved descriptors."""
+    no_pivot: bool
+    new_keyring: bool
+    maps_groups: bool
+    """Whether setgroups(2) is allowed in there."""
+    state: dict[str, Any]
+    """The state that hooks get, without pid and status."""
+
+
+def run(prep: Preparation, channel: Channel) -> NoReturn:
+    """Be the container's init; leaves by execve(2) or, when a step fails, by _exit."""
+    status = 1
+    try:
+        program, environ = _prepare(prep, channel)
+        _wait_for_start(prep, channel)
+        status = 255
+        _become(prep, program, environ)
+    except BaseException as error:
+        tell(channel, error)
+    finally:
+        posix._exit(status)
+
+
+def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, bytes]]:
+    """All that happens before `created`."""
+    spec, linux = prep.spec, prep.spec.get("linux") or {}
+    proc = spec["process"]
+    log.debug("child process in init()")
+    # The parent may be killed; then so must this be, until it is on its own.
+    attributes.prctl(attributes.PR_SET_PDEATHSIG, _signal.SIGKILL)
+    namespaces.enter(prep.plan)
+    if prep.plan.new & kernel.CLONE_NEWUSER:
+        # Before its ids are mapped nothing can be made that has an owner.
+        _expect(channel, words.MAPPED)
+        namespaces.become_root()
+    # Whatever enters or looks at the container's namespaces must not reach into this memory.
+    attributes.prctl(attributes.PR_SET_DUMPABLE, 0)
+    posix.setsid()
+    _join_keyring(prep, proc)
+    if prep.plan.new & kernel.CLONE_NEWNET:
+        kernel.set_loopback_up()
+    if prep.plan.new & kernel.CLONE_NEWTIME:
+        namespaces.enter_new_time_namespace(linux.get("timeOffsets") or {})
+    # The root of the mounts is set apart before the first mount, or the host would see it.
+    rootfs.set_propagation(spec)
+    root_fd = rootfs.bind_root(spec, prep.bundle)
+    # The cgroup namespace's root is the cgroup that its maker is in; cgroup mounts show it.
+    _expect(channel, words.PLACED)
+    if prep.plan.new & kernel.CLONE_NEWCGROUP:
+        kernel.unshare(kernel.CLONE_NEWCGROUP)
+    rootfs.mount_all(root_fd, spec, prep.sources, prep.cgroup)
+    rootfs.make_devices(root_fd, spec, bind=prep.plan.has(kernel.CLONE_NEWUSER))
+    _meet_host_hooks(prep, channel)
+    hooks.run(
+        spec.get("hooks"), "createContainer", _state(prep, "creating"),
+        config.rootfs(spec, prep.bundle), posix.environ,
+    )  # fmt: skip
+    # Still on the host's /proc, which the pty's descriptors are mounted through.
+    _set_up_terminal(prep, proc, root_fd)
+    process.make_directory(root_fd, proc["cwd"])
+    environ = process.environment(proc, root_fd)
+    _set_labels(prep, proc)
+    rootfs.pivot(root_fd, spec, prep.no_pivot)
+    if spec.get("hostname"):
+        kernel.sethostname(spec["hostname"])
+    if spec.get("domainname"):
+        kernel.setdomainname(spec["domainname"])
+    # sysctl before /proc/sys becomes read-only.
+    for key, value in (linux.get("sysctl") or {}).items():
+        procfs.write_sysctl(key, value)
+    rootfs.finish(spec)
+    # Scheduling, policies and ids of the process, while all capabilities are there.
+    process.apply_scheduling(proc)
+    process.apply_personality(linux.get("personality"))
+    process.apply_memory_policy(linux.get("memoryPolicy"))
+    _take_identity(prep, proc)
+    program = process.find_program(proc["args"][0], environ)
+    log.debug("init: closing the pipe to signal completion")
+    return program, environ
+
+
+def _wait_for_start(prep: Preparation, channel: Channel) -> None:
+    """Tell that all is done, wait until it is recorded, then for `start`."""
+    if prep.filter is not None and prep.filter.listener:
+        # Its descriptor has to reach the agent while somebody is there to hand it on.
+        channel.send(words.LISTENER, prep.filter.load())
+        _expect(channel, words.GO)
+    channel.send(words.READY)
+    _expect(channel, words.GO)
+    # A parent that ends from now on has done its part.
+    attributes.prctl(attributes.PR_SET_PDEATHSIG, 0)
+    log.debug("init: about to wait on exec fifo")
+    posix.read(prep.fifo, 1)
+
+
+def _become(prep: Preparation, program: bytes, environ: dict[bytes, bytes]) -> None:
+    """From `start` to the program: the last hooks, the filter, the last privileges."""
+    proc = prep.spec["process"]
+    hooks.run(prep.spec.get("hooks"), "startContainer", _state(prep, "created"), "/", environ)
+    hooks.close_on_exec(prep.first_free_fd)
+    hooks.reset_signals()
+    finish_privileges(proc, prep.filter, prep.sets)
+    process.execute(program, proc["args"], environ)
+
+
+def finish_privileges(proc: Any, filter: Any, sets: process.Sets) -> None:
+    """Load the seccomp filter (but for one with a listener, which is in force) and drop the rest."""
+    pending = filter is not None and not filter.listener
+    if pending and not proc.get("noNewPrivileges"):
+        # Without no_new_privs only CAP_SYS_ADMIN may load a filter: before it goes.
+        filter.load()
+        pending = False
+    process.finish_capabilities(sets)
+    if pending:
+        # As late as can be: the profile need not allow what runs before.
+        filter.load()
+
+
+def _expect(channel: Channel, word: str) -> None:
+    got, _ = channel.receive()
+    if got != word:
+        # The host's side is gone, or has met a fault that it reports itself.
+        posix._exit(1)
+
+
+def _state(prep: Preparation, status: str) -> dict[str, Any]:
+    return hooks.state(prep.state, status, posix.getpid())
+
+
+def _meet_host_hooks(prep: Preparation, channel: Channel) -> None:
+    """prestart and createRuntime run on the host's side while the rootfs stands but is not entered."""
+    if hooks.any_of(prep.spec.get("hooks"), "prestart", "createRuntime"):
+        channel.send(words.MOUNTED)
+        _expect(channel, words.GO)
+
+
+def _join_keyring(prep: Preparation, proc: Any) -> None:
+    """A session keyring of the container's own, so that the caller's keys stay out of reach."""
+    if not prep.new_keyring:
+        return
+    from libcontainer import keyring
+
+    keyring.join(f"_ses.{prep.id}", proc.get("selinuxLabel"))
+
+
+def _set_up_terminal(prep: Preparation, proc: Any, root_fd: int) -> None:
+    if not proc.get("terminal"):
+        return
+    from libcontainer import terminal
+
+    terminal.set_up(root_fd, proc, prep.console, console=True)
+
+
+def _set_labels(prep: Preparation, proc: Any) -> None:
+    """AppArmor's and SELinux's labels for the execve, through a procfs that the image cannot forge."""
+    if proc.get("apparmorProfile") or proc.get("selinuxLabel"):
+        from libcontainer import lsm
+
+        lsm.set_exec_label(procfs, proc)
+
+
+def _take_identity(prep: Preparation, proc: Any) -> None:
+    """Become the process's user in its directory, keeping the privileges that are left to use."""
+    process.give_stdio_to((proc.get("user") or {}).get("uid", 0))
+    if proc.get("noNewPrivileges"):
+        attributes.prctl(attributes.PR_SET_NO_NEW_PRIVS, 1)
+    process.enter_identity(proc, prep.sets, prep.maps_groups)
+
+
+def tell(channel: Channel, error: BaseException) -> None:
+    """Hand the reason to the host's side; where that has left, say it on the process's stderr."""
+    text = describe(error)
+    try:
+        channel.send(words.FAILED, text)
+    except OSError:
+        posix.write(2, f"{text}\n".encode("utf-8", "replace"))
+
+
+def describe(error: BaseException) -> str:
+    """One sentence for an exception that ended a step."""
+    if isinstance(error, OSError) and not isinstance(error, Error):
+        what = f"{error.strerror or error}"
+        return f"{what}: {error.filename}" if error.filename else what
+    text = str(error)
+    return text if isinstance(error, Error) else f"{type(error).__name__}: {text}"

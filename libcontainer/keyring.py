@@ -1,0 +1,33 @@
+"""The container's session keyring: the caller's keys stay out of reach (session-keyring(7))."""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from libc_bindings import keyrings
+from libcontainer import log
+from libcontainer.errors import Error
+
+
+def join(name: str, label: str | None) -> None:
+    """A new session keyring `name`, searchable by its possessor's programs; raises Error.
+
+    `label` is the SELinux label that it gets. A host whose keys are used up (EDQUOT), or whose
+    kernel has none (ENOSYS), is a fault as in runc, which then asks for --no-new-keyring.
+    """
+    if label:
+        from libcontainer import lsm, procfs
+
+        lsm.set_key_label(procfs, label)
+    try:
+        serial = keyrings.join_session_keyring(name)
+        keyrings.set_permissions(serial, keyrings.POS_ALL | keyrings.USR_ALL)
+    except OSError as error:
+        if error.errno == errno.ENOSYS:
+            log.warning("unable to join session keyring: this kernel has no keyrings")
+            return
+        reason = posix.strerror(error.errno or 0).lower()
+        raise Error(f"unable to join session keyring: {reason} (see --no-new-keyring)") from None
+    if label:
+        lsm.set_key_label(procfs, "")

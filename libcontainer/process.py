@@ -1,0 +1,346 @@
+"""The process that the container runs: its attributes, identity, environment and program.
+
+Steps of the init sequences (init.py, execution.py), in the order that those give. See the
+runtime-spec, config.md, "Process" and "Linux Process".
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from libc_bindings import capabilities as caps
+from libc_bindings import process as kernel
+from libcontainer import log, paths
+from libcontainer.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_RLIMITS = {
+    "RLIMIT_CPU": 0, "RLIMIT_FSIZE": 1, "RLIMIT_DATA": 2, "RLIMIT_STACK": 3, "RLIMIT_CORE": 4,
+    "RLIMIT_RSS": 5, "RLIMIT_NPROC": 6, "RLIMIT_NOFILE": 7, "RLIMIT_MEMLOCK": 8, "RLIMIT_AS": 9,
+    "RLIMIT_LOCKS": 10, "RLIMIT_SIGPENDING": 11, "RLIMIT_MSGQUEUE": 12, "RLIMIT_NICE": 13,
+    "RLIMIT_RTPRIO": 14, "RLIMIT_RTTIME": 15,
+}  # fmt: skip
+# These three families number five limits in their own way (asm/resource.h).
+_OWN_RLIMITS = {
+    "mips": {"RLIMIT_NOFILE": 5, "RLIMIT_AS": 6, "RLIMIT_RSS": 7, "RLIMIT_NPROC": 8,
+             "RLIMIT_MEMLOCK": 9},
+    "sparc": {"RLIMIT_NOFILE": 6, "RLIMIT_NPROC": 7},
+    "alpha": {"RLIMIT_NOFILE": 6, "RLIMIT_AS": 7, "RLIMIT_NPROC": 8, "RLIMIT_MEMLOCK": 9},
+}  # fmt: skip
+
+_PASSWD_MAX = 16 << 20
+
+
+class Sets:
+    """The five capability sets as bit masks (capabilities(7))."""
+
+    def __init__(self, wanted: dict[str, list[str]] | None, last: int) -> None:
+        unknown: list[str] = []
+        wanted = wanted or {}
+
+        def mask(name: str) -> int:
+            bits = 0
+            for capability in wanted.get(name) or ():
+                if capability in caps.NAMES and caps.NAMES.index(capability) <= last:
+                    bits |= 1 << caps.NAMES.index(capability)
+                elif capability not in unknown:
+                    unknown.append(capability)
+            return bits
+
+        self.bounding = mask("bounding")
+        self.effective = mask("effective")
+        self.inheritable = mask("inheritable")
+        self.permitted = mask("permitted")
+        self.ambient = mask("ambient")
+        if unknown:
+            names = " ".join(sorted(unknown))
+            log.warning(f"ignoring unknown or unavailable capabilities: [{names}]")
+
+
+def capability_sets(process: Any) -> Sets:
+    """The sets of the config; names that are not known here are warned about and left out."""
+    return Sets(process.get("capabilities"), caps.last())
+
+
+def apply_scheduling(process: Any) -> None:
+    """scheduler and ioPriority, while the caller may (CAP_SYS_NICE)."""
+    scheduler = process.get("scheduler")
+    if scheduler:
+        flags = 0
+        for flag in scheduler.get("flags") or ():
+            flags |= kernel.SCHED_FLAGS[flag]
+        numbers = (scheduler.get(k, 0) for k in ("nice", "priority", "runtime", "deadline", "period"))
+        try:
+            kernel.sched_setattr(kernel.SCHED_POLICIES[scheduler["policy"]], flags, *numbers)
+        except OSError as error:
+            raise Error(f"process.scheduler: {error.strerror}") from None
+    priority = process.get("ioPriority")
+    if priority:
+        class_ = kernel.IOPRIO_CLASSES[priority["class"]]
+        try:
+            kernel.ioprio_set(class_, priority.get("priority", 0))
+        except OSError as error:
+            raise Error(f"process.ioPriority: {error.strerror}") from None
+
+
+def apply_personality(personality: Any) -> None:
+    """linux.personality: the execution domain."""
+    if personality:
+        if personality.get("flags"):
+            # As in runc: the spec defines no flag yet.
+            log.warning(f"ignoring unsupported personality flags: {personality['flags']}")
+        kernel.personality(kernel.PERSONALITIES[personality["domain"]])
+
+
+def apply_memory_policy(policy: Any) -> None:
+    """linux.memoryPolicy: set_mempolicy(2), kept over execve(2)."""
+    if policy:
+        mode = kernel.MPOL_MODES[policy["mode"]]
+        for flag in policy.get("flags") or ():
+            mode |= kernel.MPOL_FLAGS[flag]
+        try:
+            kernel.set_mempolicy(mode, parse_list(policy.get("nodes") or ""))
+        except OSError as error:
+            raise Error(f"config.json: linux.memoryPolicy: {error.strerror}") from None
+
+
+def parse_list(text: str) -> list[int]:
+    """The numbers of a list like "0-3,7" (cpuset(7), "List format")."""
+    numbers: list[int] = []
+    for part in filter(None, text.replace(" ", "").split(",")):
+        first, _, final = part.partition("-")
+        numbers += range(int(first), int(final or first) + 1)
+    return numbers
+
+
+def set_affinity(pid: int, cpus: str) -> None:
+    """Bind `pid` (0 is the caller) to the CPUs of a list like "0-3,7" (sched_setaffinity(2))."""
+    try:
+        posix.sched_setaffinity(pid, parse_list(cpus))
+    except OSError as error:
+        raise Error(f"process.execCPUAffinity: set CPU affinity {cpus}: {error.strerror}") from None
+
+
+def set_limits(pid: int, process: Any) -> None:
+    """rlimits of process `pid`, set from outside, where the privilege to raise them is."""
+    machine = posix.uname().machine
+    own = next((v for k, v in _OWN_RLIMITS.items() if machine.startswith(k)), {})
+    for limit in process.get("rlimits") or ():
+        name = limit["type"]
+        try:
+            kernel.prlimit(pid, own.get(name, _RLIMITS[name]), limit["soft"], limit["hard"])
+        except OSError as error:
+            raise Error(f"error setting rlimit {name}: {error.strerror}") from None
+
+
+def set_oom_score(pid: int, process: Any) -> None:
+    """oomScoreAdj of process `pid`."""
+    score = process.get("oomScoreAdj")
+    if score is None:
+        return
+    from libcontainer import procfs
+
+    try:
+        procfs.write_pid(pid, "oom_score_adj", str(score))
+    except OSError as error:
+        raise Error(f"process.oomScoreAdj: write {score}: {error.strerror}") from None
+
+
+def give_stdio_to(uid: int) -> None:
+    """Make the process's user the owner of its stdio, so that it can open /proc/self/fd/1 again."""
+    null = None
+    for fd in (0, 1, 2):
+        try:
+            status = posix.fstat(fd)
+        except OSError:
+            # Closed by the caller; it stays so.
+            continue
+        if status.st_uid == uid:
+            continue
+        if null is None:
+            null = posix.makedev(1, 3)
+        if status.st_rdev == null:
+            continue
+        try:
+            posix.fchown(fd, uid, -1)
+        except OSError as error:
+            # A read-only disk, an id that the user namespace does not map, a pidfd or the like.
+            if error.errno not in (errno.EPERM, errno.EROFS, errno.EINVAL):
+                raise
+
+
+def enter_identity(process: Any, sets: Sets, may_set_groups: bool) -> None:
+    """Become the process's user, in its directory, with the capabilities of the config.
+
+    CAP_SYS_ADMIN stays besides them until finish_capabilities(): a seccomp filter without
+    noNewPrivileges needs it.
+    """
+    user = process.get("user") or {}
+    uid, gid = user.get("uid", 0), user.get("gid", 0)
+    caps.drop_bounding(sets.bounding)
+    kernel.prctl(kernel.PR_SET_KEEPCAPS, 1)
+    groups = user.get("additionalGids") or []
+    if may_set_groups:
+        _explain(lambda: posix.setgroups(groups), f"set additional groups {groups}")
+    elif groups:
+        raise Error("cannot set any additional groups in a rootless container")
+    posix.umask(user.get("umask", 0o022))
+    late = _change_directory_early(process["cwd"])
+    _explain(lambda: kernel.set_user(uid, gid), f"set user {uid}:{gid}")
+    kernel.prctl(kernel.PR_SET_KEEPCAPS, 0)
+    try:
+        caps.capset(
+            sets.effective | 1 << caps.CAP_SYS_ADMIN,
+            sets.permitted | sets.effective | 1 << caps.CAP_SYS_ADMIN,
+            sets.inheritable,
+        )
+    except OSError as error:
+        raise Error(f"process.capabilities: unable to apply caps: {_reason(error)}") from None
+    if late:
+        try:
+            _change_directory(process["cwd"])
+        except PermissionError as error:
+            place = f'chdir to cwd ("{process["cwd"]}") set in config.json failed'
+            raise Error(f"{place}: {_reason(error)}") from None
+
+
+def _change_directory_early(cwd: str) -> bool:
+    """chdir(2) with the privileges of before; whether only the user itself may have the right."""
+    try:
+        _change_directory(cwd)
+    except PermissionError:
+        # A directory on NFS or FUSE, where root is nobody.
+        return True
+    return False
+
+
+def _change_directory(cwd: str) -> None:
+    """chdir(2), and a look whether that led out of the container (CVE-2024-21626)."""
+    try:
+        posix.chdir(cwd)
+    except PermissionError:
+        raise
+    except OSError as error:
+        place = "set in config.json failed"
+        raise Error(f'chdir to cwd ("{cwd}") {place}: {_reason(error)}') from None
+    paths.verify_working_directory(cwd)
+
+
+def _explain(change: Any, what: str) -> None:
+    try:
+        change()
+    except OSError as error:
+        # An id that the user namespace does not map is "invalid argument" to the kernel.
+        why = "not mapped in the user namespace" if error.errno == errno.EINVAL else error.strerror
+        raise Error(f"process.user: cannot {what}: {why}") from None
+
+
+def finish_capabilities(sets: Sets) -> None:
+    """Set the five capability sets for good."""
+    caps.clear_ambient()
+    caps.capset(sets.effective, sets.permitted, sets.inheritable)
+    if sets.ambient:
+        refused = caps.raise_ambient(sets.ambient)
+        if refused:
+            names = " ".join(n for i, n in enumerate(caps.NAMES) if refused >> i & 1)
+            log.warning(f"can't raise ambient capabilities: [{names}]")
+
+
+def environment(process: Any, root_fd: int) -> dict[bytes, bytes]:
+    """The environment of the config: the last of duplicates wins; HOME from the image's passwd."""
+    result: dict[bytes, bytes] = {}
+    for entry in process.get("env") or ():
+        name, _, value = entry.encode("utf-8", "surrogateescape").partition(b"=")
+        result[name] = value
+    if not result.get(b"HOME"):
+        uid = (process.get("user") or {}).get("uid", 0)
+        result[b"HOME"] = home_of(uid, root_fd)
+    return result
+
+
+def home_of(uid: int, root_fd: int) -> bytes:
+    """The home directory of the number `uid` in the image's /etc/passwd, "/" if it has none."""
+    try:
+        fd = paths.open_beneath(root_fd, "/etc/passwd", posix.O_RDONLY | posix.O_NONBLOCK)
+    except OSError:
+        return b"/"
+    try:
+        # The image's: it may be a FIFO, a device or 10 GB of zeros.
+        status = posix.fstat(fd)
+        if status.st_mode & 0o170000 != 0o100000 or status.st_size > _PASSWD_MAX:
+            return b"/"
+        content = posix.read(fd, status.st_size)
+    except OSError:
+        return b"/"
+    finally:
+        posix.close(fd)
+    wanted = b"%d" % uid
+    for line in content.split(b"\n"):
+        fields = line.split(b":")
+        if len(fields) >= 6 and fields[2] == wanted:
+            return fields[5] or b"/"
+    return b"/"
+
+
+def make_directory(root_fd: int, cwd: str) -> None:
+    """Make the working directory where the image lacks it, while the caller may."""
+    if cwd == "/":
+        return
+    try:
+        posix.close(paths.make_directory(root_fd, cwd))
+    except FileExistsError:
+        # A file: chdir(2) will say so.
+        return
+    except OSError as error:
+        # A read-only rootfs, for example: chdir(2) tells whether that matters.
+        log.debug(f"mkdir {cwd}: {error.strerror}")
+
+
+def find_program(name: str, environ: dict[bytes, bytes]) -> bytes:
+    """The path to execute for args[0], in the container; Error in the words that tools parse."""
+    encoded = name.encode("utf-8", "surrogateescape")
+    if b"/" in encoded:
+        fault = _not_executable(encoded)
+        if fault == errno.EISDIR:
+            raise Error(f'exec: "{name}": is a directory')
+        if fault == errno.EACCES:
+            raise Error(f'exec: "{name}": permission denied')
+        if fault:
+            raise Error(f'exec: "{name}": stat {name}: {posix.strerror(fault).lower()}')
+        return encoded
+    for directory in (environ.get(b"PATH") or b"").split(b":"):
+        path = (directory or b".") + b"/" + encoded
+        if directory and not _not_executable(path):
+            return path
+    raise Error(f'exec: "{name}": executable file not found in $PATH')
+
+
+def _not_executable(path: bytes) -> int:
+    """0 if the caller may execute the file at `path`, else the errno that says why not."""
+    try:
+        mode = posix.stat(path).st_mode
+    except OSError as error:
+        return error.errno or errno.EIO
+    if mode & 0o170000 == 0o040000:
+        return errno.EISDIR
+    if not mode & 0o111 or not posix.access(path, posix.X_OK, effective_ids=True):
+        return errno.EACCES
+    return 0
+
+
+def execute(path: bytes, arguments: list[str], environ: dict[bytes, bytes]) -> None:
+    """execve(2).  Returns only by raising Error."""
+    encoded = [argument.encode("utf-8", "surrogateescape") for argument in arguments]
+    try:
+        posix.execve(path, encoded, environ)
+    except OSError as error:
+        shown = path.decode("utf-8", "replace")
+        raise Error(f"exec {shown}: {_reason(error)}") from None
+
+
+def _reason(error: OSError) -> str:
+    return posix.strerror(error.errno or 0).lower()

@@ -1,0 +1,151 @@
+"""Copying between the caller's terminal and the container's pty, with signals in the same loop."""
+
+from __future__ import annotations
+
+import _signal
+import errno
+import posix
+import select
+
+from libc_bindings import terminals
+from libcontainer import supervise, terminal
+from libcontainer.errors import Error
+from libcontainer.supervise import Relay
+
+_CHUNK = 65536
+
+
+def begin(connection: int) -> Relay:
+    """Receive the pty's master and put the caller's terminal in raw mode."""
+    master = terminal.receive(connection)
+    if master < 0:
+        raise Error("process.terminal: no pty came from the container")
+    terminals.leave_newlines_alone(master)
+    own = _caller_terminal()
+    saved = None
+    if own >= 0:
+        terminals.copy_size(own, master)
+        saved = terminals.make_raw(own)
+    return Relay(master, own, saved)
+
+
+def _caller_terminal() -> int:
+    """The first of stdin, stdout and stderr that is a terminal; -1 if none is."""
+    for fd in (0, 1, 2):
+        if posix.isatty(fd):
+            return fd
+    return -1
+
+
+def wait(pid: int, relay: Relay) -> int:
+    """As supervise.wait(), with the terminal copied both ways; what is left in it is shown first."""
+    waker, alarm = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
+    caught: list[int] = []
+    for number in range(1, _signal.NSIG):
+        if number not in (_signal.SIGKILL, _signal.SIGSTOP):
+            try:
+                _signal.signal(number, lambda number, frame: caught.append(number))
+            except (OSError, ValueError):
+                # glibc keeps the first real-time signals for itself.
+                continue
+    # The number of a signal is written here even if it comes just before poll(2).
+    _signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+    waiting = select.poll()
+    waiting.register(waker, select.POLLIN)
+    waiting.register(relay.master, select.POLLIN)
+    posix.set_blocking(relay.master, False)
+    pending = b""
+    reading = _can_poll(0)
+    if reading:
+        waiting.register(0, select.POLLIN)
+    status = supervise.reap(pid)
+    while status is None:
+        for fd, events in waiting.poll():
+            if fd == waker:
+                _drain(waker)
+            elif fd == relay.master:
+                if events & select.POLLOUT:
+                    pending = _feed(relay.master, pending)
+                if events & (select.POLLIN | select.POLLHUP) and not _show(relay.master):
+                    waiting.unregister(relay.master)
+            elif len(pending) < _CHUNK:
+                chunk = _read_input()
+                if chunk:
+                    pending = _feed(relay.master, pending + chunk)
+                else:
+                    waiting.unregister(0)
+                    reading = False
+                    pending = _feed(relay.master, pending + b"\x04")
+        _watch(waiting, relay.master, select.POLLIN | (select.POLLOUT if pending else 0))
+        if reading:
+            _watch(waiting, 0, select.POLLIN if len(pending) < _CHUNK else 0)
+        while caught:
+            number = caught.pop(0)
+            if number == _signal.SIGWINCH and relay.terminal >= 0:
+                terminals.copy_size(relay.terminal, relay.master)
+            supervise.forward(pid, number)
+        status = supervise.reap(pid)
+    _signal.set_wakeup_fd(-1)
+    while _show(relay.master):
+        continue
+    posix.close(relay.master)
+    return status
+
+
+def _can_poll(fd: int) -> bool:
+    try:
+        posix.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def _watch(waiting: select.poll, fd: int, events: int) -> None:
+    try:
+        waiting.modify(fd, events)
+    except FileNotFoundError:
+        # Its end was seen.
+        return
+
+
+def _drain(fd: int) -> None:
+    try:
+        while posix.read(fd, 512):
+            continue
+    except BlockingIOError:
+        return
+
+
+def _read_input() -> bytes:
+    try:
+        return posix.read(0, _CHUNK)
+    except OSError as error:
+        if error.errno == errno.EIO:
+            # The caller's terminal hung up.
+            return b""
+        raise
+
+
+def _feed(master: int, pending: bytes) -> bytes:
+    """Write what the pty takes; the rest."""
+    try:
+        return pending[posix.write(master, pending) :]
+    except BlockingIOError:
+        return pending
+    except OSError:
+        # EIO: nobody has the slave open.
+        return b""
+
+
+def _show(master: int) -> bool:
+    """Copy a piece of output; False when there is no more (EIO: the last slave was closed)."""
+    try:
+        chunk = posix.read(master, _CHUNK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return False
+    while chunk:
+        chunk = chunk[posix.write(1, chunk) :]
+    return True

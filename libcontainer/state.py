@@ -1,0 +1,284 @@
+"""The state directory: <root>/<id> with state.json, config.json and the exec FIFO.
+
+state.json is written to a temporary file and renamed, so that a reader never sees half of it; its
+field names are those of runc's own, so that runc's readers work. Commands that change a container
+hold a lock on its directory. See the runtime-spec, runtime.md, "State".
+"""
+
+from __future__ import annotations
+
+import fcntl
+import posix
+import time
+
+from libcontainer import jsonio
+from libcontainer.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+FIFO = "exec.fifo"
+_STATE = "state.json"
+_CONFIG = "config.json"
+
+CREATING = "creating"
+CREATED = "created"
+RUNNING = "running"
+PAUSED = "paused"
+STOPPED = "stopped"
+
+_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-.")
+
+
+def check_id(container_id: str) -> None:
+    """Raise Error unless `container_id` is a name that can be one directory below the root."""
+    if not container_id:
+        raise Error("container id cannot be empty")
+    if len(container_id) > 1024 or container_id in (".", ".."):
+        raise Error("invalid container ID format")
+    if not _ID_CHARACTERS.issuperset(container_id):
+        raise Error("invalid container ID format")
+
+
+class Container:
+    """One container's directory, and what its state.json says."""
+
+    def __init__(self, root: str, container_id: str, directory: int, data: dict[str, Any]) -> None:
+        self.root = root
+        self.id = container_id
+        self.directory = directory
+        self.data = data
+
+    @property
+    def path(self) -> str:
+        """The state directory's path."""
+        return f"{self.root}/{self.id}"
+
+    @property
+    def pid(self) -> int:
+        """The init process's pid as the host counts; 0 while there is none."""
+        return self.data.get("init_process_pid", 0)  # type: ignore[no-any-return]
+
+    @property
+    def bundle(self) -> str:
+        """The absolute path of the bundle."""
+        return self._labels().get("bundle", "")
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """The config's annotations, sorted by name."""
+        labels = self._labels()
+        labels.pop("bundle", None)
+        return dict(sorted(labels.items()))
+
+    def _labels(self) -> dict[str, str]:
+        pairs = (label.partition("=") for label in self.data["config"].get("labels") or ())
+        return {name: value for name, _, value in pairs}
+
+    def lock(self) -> None:
+        """Wait until no other command changes this container; the lock goes with the process."""
+        fcntl.flock(self.directory, fcntl.LOCK_EX)
+
+    def refresh(self) -> None:
+        """Read state.json again, after the wait for the lock.  Raises Error if it is gone."""
+        self.data = _read(self.directory, self.id)
+
+    def save(self) -> None:
+        """Write state.json, whole or not at all."""
+        self._write(_STATE, jsonio.dumps(self.data).encode("utf-8", "surrogateescape"))
+
+    def save_config(self, config: dict[str, Any]) -> None:
+        """Keep the container's config as it is now, for `exec`, `update` and `delete`."""
+        self._write(_CONFIG, jsonio.dumps(config).encode("utf-8", "surrogateescape"))
+
+    def config(self) -> Any:
+        """The config that the container was made with (a spec.Spec)."""
+        return jsonio.read(_CONFIG, dir_fd=self.directory, name=f"{self.path}/{_CONFIG}")
+
+    def _write(self, name: str, content: bytes) -> None:
+        temporary = f".{name}.{posix.getpid()}"
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        fd = posix.open(temporary, flags, 0o600, dir_fd=self.directory)
+        try:
+            while content:
+                content = content[posix.write(fd, content) :]
+        finally:
+            posix.close(fd)
+        posix.rename(temporary, name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+
+    def status(self) -> str:
+        """`creating`, `created`, `running`, `paused` or `stopped`, from what the kernel says now."""
+        if not self.pid:
+            return CREATING if self._creator_lives() else STOPPED
+        # A process can be frozen while it dies, but then it never is a zombie: ask /proc first.
+        if not self.init_lives():
+            return STOPPED
+        if self.frozen():
+            return PAUSED
+        return CREATED if self.has_fifo() else RUNNING
+
+    def _creator_lives(self) -> bool:
+        """Whether a `create` holds the lock: without a pid in state.json, nobody else would."""
+        try:
+            fcntl.flock(self.directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(self.directory, fcntl.LOCK_UN)
+        return False
+
+    def init_lives(self) -> bool:
+        """Whether the recorded init still runs; another process with its number does not count."""
+        stat = process_stat(self.pid)
+        return (
+            stat is not None
+            and stat[0] not in "ZX"
+            and stat[1] == self.data.get("init_process_start")
+        )
+
+    def frozen(self) -> bool:
+        """Whether the container's cgroup is frozen."""
+        entry = self.data.get("cgroup")
+        if not entry:
+            return False
+        from libcontainer import cgroups
+
+        return cgroups.restore(entry).frozen()
+
+    def has_fifo(self) -> bool:
+        """Whether the FIFO is there, on which a created container's init waits."""
+        try:
+            posix.stat(FIFO, dir_fd=self.directory)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def remove_fifo(self) -> None:
+        """Remove the FIFO: the container counts as started."""
+        try:
+            posix.unlink(FIFO, dir_fd=self.directory)
+        except FileNotFoundError:
+            # Two `start` at once: the lock lets the second see that the first did it.
+            return
+
+    def remove(self) -> None:
+        """Remove the state directory and everything in it."""
+        remove_tree(self.path)
+
+
+def reserve(root: str, container_id: str) -> Container:
+    """Make and lock the directory of a new container.  Raises Error where the id is in use."""
+    check_id(container_id)
+    make_root(root)
+    path = f"{root}/{container_id}"
+    try:
+        posix.mkdir(path, 0o711)
+    except FileExistsError:
+        raise Error("container with given ID already exists") from None
+    except OSError as error:
+        raise Error(f"mkdir {path}: {error.strerror}") from None
+    container = Container(root, container_id, _open_directory(path), {})
+    container.lock()
+    return container
+
+
+def make_root(root: str) -> None:
+    """mkdir -p of the directory that holds all state, 0700 as it tells much about the host."""
+    try:
+        posix.stat(root)
+    except FileNotFoundError:
+        parent = root.rstrip("/").rpartition("/")[0]
+        if parent:
+            make_root(parent)
+        try:
+            posix.mkdir(root, 0o700)
+        except FileExistsError:
+            # Another runc was first.
+            return
+        except OSError as error:
+            raise Error(f"mkdir {root}: {error.strerror}") from None
+
+
+def load(root: str, container_id: str) -> Container:
+    """The container `container_id`.  Raises Error where there is none, or its state is not ours."""
+    check_id(container_id)
+    try:
+        directory = _open_directory(f"{root}/{container_id}")
+    except (FileNotFoundError, NotADirectoryError):
+        raise Error("container does not exist") from None
+    except OSError as error:
+        raise Error(f"open {root}/{container_id}: {error.strerror}") from None
+    try:
+        return Container(root, container_id, directory, _read(directory, container_id))
+    except BaseException:
+        posix.close(directory)
+        raise
+
+
+def load_locked(root: str, container_id: str) -> Container:
+    """load(), then the lock, then state.json again as the command before us left it."""
+    container = load(root, container_id)
+    container.lock()
+    container.refresh()
+    return container
+
+
+def ids(root: str) -> list[str]:
+    """The names of all containers' directories below `root`, sorted."""
+    names: list[str] = posix.listdir(root)
+    return sorted(names)
+
+
+def _open_directory(path: str) -> int:
+    return posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+
+
+def _read(directory: int, container_id: str) -> dict[str, Any]:
+    flags = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
+    try:
+        fd = posix.open(_STATE, flags, dir_fd=directory)
+    except FileNotFoundError:
+        raise Error("container does not exist") from None
+    try:
+        owner = posix.fstat(fd).st_uid
+        if owner not in (posix.geteuid(), 0):
+            raise Error(f"state.json of container {container_id} belongs to uid {owner}, not to us")
+        data = jsonio.read_fd(fd, f"state.json of container {container_id}")
+    finally:
+        posix.close(fd)
+    if type(data.get("config")) is not dict or type(data.get("init_process_pid")) is not int:
+        raise Error(f"state.json of container {container_id} is not a container's state")
+    return data
+
+
+def remove_tree(path: str) -> None:
+    """rm -r, without following a link."""
+    for entry in posix.scandir(path):
+        if entry.is_dir(follow_symlinks=False):
+            remove_tree(entry.path)
+        else:
+            posix.unlink(entry.path)
+    posix.rmdir(path)
+
+
+def process_stat(pid: int) -> tuple[str, int] | None:
+    """State letter and start time (clock ticks after boot) of /proc/PID/stat; None if it is gone."""
+    try:
+        fd = posix.open(f"/proc/{pid}/stat", posix.O_RDONLY | posix.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        # The name in parentheses may hold anything, blanks and parentheses too (proc(5)).
+        fields = posix.read(fd, 4096).rpartition(b")")[2].split()
+    except ProcessLookupError:
+        return None
+    finally:
+        posix.close(fd)
+    return fields[0].decode(), int(fields[19])
+
+
+def now() -> str:
+    """The time in RFC 3339 with nanoseconds, UTC, as Go writes it."""
+    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+    fraction = f".{nanoseconds:09d}".rstrip("0").rstrip(".")
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + fraction + "Z"
