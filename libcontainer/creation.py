@@ -68,6 +68,8 @@ class Creation:
         self.channel: Channel | None = None
         self.terminal = -1
         """Where init sends the pty's master to, when it is for us; else -1."""
+        self.agent = -1
+        """Connected to the seccomp agent, or -1."""
 
 
 def create(root: str, container_id: str, bundle: str, **options: Any) -> None:
@@ -231,7 +233,8 @@ def _prepare(creation: Creation, bundle: str) -> init.Preparation:
     prep.sources = rootfs.open_sources(spec, bundle)
     prep.console = _console(creation)
     _add_notify_socket(creation)
-    prep.fifo = _make_fifo(made, linux)
+    creation.agent = connect_agent(prep.filter, linux)
+    prep.fifo = _make_fifo(made)
     return prep
 
 
@@ -278,6 +281,15 @@ def seccomp_filter(profile: Any, root: str) -> Any:
     return seccomp.filter_program(profile, f"{root}/.seccomp")
 
 
+def connect_agent(filter: Any, linux: Any) -> int:
+    """Connected to the agent that a filter with SCMP_ACT_NOTIFY needs; -1 without one."""
+    if filter is None or not filter.listener:
+        return -1
+    from libcontainer.seccomp import notify
+
+    return notify.connect(linux["seccomp"]["listenerPath"])
+
+
 def _console(creation: Creation) -> int:
     """Where init has to send its pty's master."""
     if not creation.spec["process"].get("terminal"):
@@ -298,7 +310,7 @@ def _add_notify_socket(creation: Creation) -> None:
         notify.add(creation.spec, creation.container.path, path.decode("utf-8", "surrogateescape"))
 
 
-def _make_fifo(made: Container, linux: Any) -> int:
+def _make_fifo(made: Container) -> int:
     """The exec FIFO, opened in both directions: so it opens at once, and read(2) waits for `start`."""
     posix.mkfifo(state.FIFO, 0o622, dir_fd=made.directory)
     return posix.open(state.FIFO, posix.O_RDWR | posix.O_CLOEXEC, dir_fd=made.directory)
@@ -368,8 +380,9 @@ def _make_init(creation: Creation, prep: init.Preparation) -> None:
         # A copy of the lock's descriptor would hold the lock, a copy of the other end the channel.
         ours.close()
         posix.close(creation.container.directory)
-        if creation.terminal >= 0:
-            posix.close(creation.terminal)
+        for fd in (creation.terminal, creation.agent):
+            if fd >= 0:
+                posix.close(fd)
         init.run(prep, theirs)
     creation.pid = pid
     theirs.close()
@@ -449,7 +462,8 @@ def _hand_listener_to_agent(creation: Creation, number: int) -> None:
     description = hooks.state(
         container.oci_state(creation.container, state.CREATING), state.CREATING, creation.pid
     )
-    notify.hand_over(creation.pid, number, creation.spec["linux"]["seccomp"], description)
+    metadata = creation.spec["linux"]["seccomp"].get("listenerMetadata") or ""
+    notify.hand_over(creation.agent, creation.pid, number, description, metadata)
 
 
 def _why_it_died(creation: Creation) -> str:

@@ -37,6 +37,7 @@ class _Execution:
         self.filter: Any = None
         self.console = -1
         self.terminal = -1
+        self.agent = -1
         self.first_free_fd = 3
         self.maps_groups = True
 
@@ -253,6 +254,7 @@ def _spawn(
     execution.first_free_fd = creation.preserved(3, preserve_fds)
     execution.sets = processes.capability_sets(process)
     execution.filter = creation.seccomp_filter(linux.get("seccomp"), made.root)
+    execution.agent = creation.connect_agent(execution.filter, linux)
     execution.plan = namespaces.plan_to_join(made.pid)
     execution.maps_groups = creation.maps_groups(linux, execution.plan)
     if not made.init_lives():
@@ -273,8 +275,9 @@ def _spawn(
     if pid == 0:
         ours.close()
         posix.close(made.directory)
-        if execution.terminal >= 0:
-            posix.close(execution.terminal)
+        for fd in (execution.terminal, execution.agent):
+            if fd >= 0:
+                posix.close(fd)
         execution.become(theirs)
     theirs.close()
     execution.plan.close()
@@ -318,7 +321,8 @@ def _hand_listener_to_agent(
     from libcontainer.seccomp import notify
 
     description = hooks.state(container.oci_state(made, state.RUNNING), state.RUNNING, made.pid)
-    notify.hand_over(pid, number, execution.spec["linux"]["seccomp"], description)
+    metadata = execution.spec["linux"]["seccomp"].get("listenerMetadata") or ""
+    notify.hand_over(execution.agent, pid, number, description, metadata)
 
 
 def _end(pid: int) -> None:

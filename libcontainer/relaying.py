@@ -41,7 +41,7 @@ def wait(pid: int, relay: Relay) -> int:
     """As supervise.wait(), with the terminal copied both ways; what is left in it is shown first."""
     waker, alarm = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
     caught: list[int] = []
-    for number in range(1, _signal.NSIG):
+    for number in _signal.valid_signals():
         if number not in (_signal.SIGKILL, _signal.SIGSTOP):
             try:
                 _signal.signal(number, lambda number, frame: caught.append(number))

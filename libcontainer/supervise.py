@@ -28,7 +28,7 @@ class Relay:
 
 def hold_signals() -> None:
     """Block all signals; wait() takes them one by one, so none is lost and none interrupts."""
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, range(1, _signal.NSIG))
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
 
 
 def wait(pid: int, relay: Relay | None) -> int:
@@ -40,7 +40,7 @@ def wait(pid: int, relay: Relay | None) -> int:
         from libcontainer import relaying
 
         return relaying.wait(pid, relay)
-    every = range(1, _signal.NSIG)
+    every = _signal.valid_signals()
     while True:
         status = reap(pid)
         if status is not None:
