@@ -21,18 +21,17 @@ if TYPE_CHECKING:
     class SelfWriter(Protocol):
         """procfs.py, as far as it is needed here."""
 
-        def write_self(self, path: str, data: str) -> None:
+        def write_self(self, path: str, data: str) -> object:
             """Write `data` to /proc/self/`path`, verified; raises OSError."""
 
 
 _APPARMOR = "/sys/kernel/security/apparmor"
 _APPARMOR_ENABLED = "/sys/module/apparmor/parameters/enabled"
-_SELINUX_XATTR = "security.selinux"
 
 _SELINUX_OFF = "selinux label is specified in config, but selinux is disabled or not supported"
 
 
-def check(process: Process, mount_label: str = "") -> None:
+def check(process: Process, mount_label: str | None = None) -> None:
     """Raise Error where the host has not the security module that the config relies on.
 
     Belongs on the host's side, before anything is made. `mount_label` is `linux.mountLabel`.
@@ -46,7 +45,7 @@ def check(process: Process, mount_label: str = "") -> None:
         place = "process.selinuxLabel" if label else "linux.mountLabel"
         raise Error("%s: %s" % (place, _SELINUX_OFF))
     # The kernel's parser of mount options knows quotes, but no way to write one inside of them.
-    if any(character in '"\\' or character < " " for character in mount_label):
+    if any(character in '"\\' or character < " " for character in mount_label or ""):
         raise Error("linux.mountLabel: must not have quotes, backslashes or control characters")
 
 
@@ -78,30 +77,6 @@ def set_key_label(procfs: SelfWriter, label: str) -> None:
         raise Error(
             "process.selinuxLabel: can't set keyring label %s: %s" % (label, _reason(error))
         ) from None
-
-
-def mount_data(data: str, label: str) -> str:
-    """Options for mount(2): `data` with the SELinux context `label` added, if there is one.
-
-    The quotes keep the commas of a level (`s0:c1,c2`) from ending the option. fsconfig(2) takes the
-    label as it is, as the value of `context`.
-    """
-    if not label:
-        return data
-    context = 'context="%s"' % label
-    return data + "," + context if data else context
-
-
-def set_file_label(fd: int, label: str) -> None:
-    """Give the file or directory behind `fd` (O_PATH will do) the SELinux `label`, unless it is "".
-
-    For file systems that do not take a context when mounted, such as mqueue. Does nothing where
-    SELinux is off. Raises OSError.
-    """
-    if label and selinux_enabled():
-        # fsetxattr(2) refuses O_PATH.
-        path = "/proc/self/fd/%d" % fd
-        posix.setxattr(path, _SELINUX_XATTR, label.encode("utf-8", "surrogateescape"))
 
 
 def apparmor_enabled() -> bool:

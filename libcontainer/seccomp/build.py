@@ -201,9 +201,7 @@ def _add_architectures(filter_: Any, seccomp: Seccomp) -> set[int]:
             if error.errno == errno.EINVAL:
                 raise Error("%s: this libseccomp does not know %s" % (place, name)) from None
             if error.errno == errno.EDOM:
-                raise Error(
-                    "%s: %s has another byte order than this host" % (place, name)
-                ) from None
+                raise Error("%s: %s has the other byte order" % (place, name)) from None
             if error.errno != errno.EEXIST:
                 raise Error("%s: %s: %s" % (place, name, error.strerror)) from None
         architectures.add(ARCHITECTURES[name])
