@@ -6,6 +6,7 @@ Together the tests validate well over 10,000 documents; FUZZ_RUNS sets how many 
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import typing
@@ -55,11 +56,11 @@ PROCESS_PLACES = [path for path in PLACES if path[:1] == ("process",)]
 
 # What the checks look at, so that chance alone need not find it.
 SPECIAL = [
-    "", "\0", "/", "..", "a/b", "-", ",", "1-", "=", "=x", "a=", "\n", "MB:", "\ud800",
-    "²", "\u0661", "KB", "SCMP_ACT_NOTIFY", "SCHED_DEADLINE", "MPOL_LOCAL", "user", "time", "network",
-    "bind", "size=1", "uid=7", "write", "1.0.0-", "2.0.0", -1, 0, 1, 7, 1 << 31, 1 << 32, 1 << 63,
-    1 << 64, 1.0, 1e300, True, False, None, [], {}, [None], {"": None}, {"a": {}}, {"a/b": "c"}, [[]],
-    [{}],
+    "", "\0", "/", "..", "a/b", "-", ",", "1-", "=", "=x", "a=", "\n", "MB:", "\ud800", "²",
+    "\u0661", "KB", "SCMP_ACT_NOTIFY", "SCHED_DEADLINE", "MPOL_LOCAL", "user", "time",
+    "network", "bind", "size=1", "uid=7", "write", "1.0.0-", "2.0.0", -1, 0, 1, 7, 1 << 31, 1 <<
+    32, 1 << 63, 1 << 64, 1.0, 1e300, True, False, None, [], {}, [None], {"": None}, {"a": {}},
+    {"a/b": "c"}, [[]], [{}],
 ]  # fmt: skip
 
 scalars = st.one_of(
@@ -97,6 +98,7 @@ def mutate(document: typing.Any, path: tuple[typing.Any, ...], how: int, new: ty
     if not path or not isinstance(target, (dict, list)):
         return
     key = path[-1]
+    new = copy.deepcopy(new)
     if isinstance(target, list):
         if how == 3:
             target.append(new)
@@ -108,6 +110,8 @@ def mutate(document: typing.Any, path: tuple[typing.Any, ...], how: int, new: ty
             del target[key]
         else:
             target[key] = new
+    elif not isinstance(key, str):
+        return
     elif how == 1:
         target.pop(key, None)
     elif how == 3:
