@@ -32,6 +32,7 @@ SIGCHLD = 20 if posix.uname().machine.startswith("sparc") else 17
 
 _unshare = bind("unshare", INT)
 _setns = bind("setns", INT, INT)
+_clone = bind_syscall("clone", ULONG, POINTER, POINTER, POINTER, POINTER)
 
 
 def unshare(flags: int) -> None:
@@ -51,9 +52,6 @@ def clone(flags: int) -> int:
     No atfork handler runs: the caller must be the only thread. clone3(2) is not needed for these
     flags and a seccomp profile around us may deny it, so it is the older call.
     """
-    global _clone
-    if _clone is None:
-        _clone = bind_syscall("clone", ULONG, POINTER, POINTER, POINTER, POINTER)
     exit_signal = 0 if flags & CLONE_PARENT else SIGCHLD
     machine = posix.uname().machine
     if machine.startswith("s390"):
@@ -62,16 +60,9 @@ def clone(flags: int) -> int:
     return check(_clone(flags | exit_signal, None, None, None, None), "clone")
 
 
-_clone = None
-_pidfd_open = None
-
-
 def pidfd_open(pid: int) -> int:
     """pidfd_open(2): a close-on-exec descriptor of process `pid`, or -1 before Linux 5.3."""
-    global _pidfd_open
-    if _pidfd_open is None:
-        _pidfd_open = bind_syscall("pidfd_open", INT, UINT)
-    fd = _pidfd_open(pid, 0)
+    fd = bind_syscall("pidfd_open", INT, UINT)(pid, 0)
     if fd == -1 and get_errno() == errno.ENOSYS:
         return -1
     return check(fd, "pidfd_open")

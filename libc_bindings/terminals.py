@@ -6,6 +6,10 @@ import fcntl
 import posix
 from sys import byteorder
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _MACHINE = posix.uname().machine
 # These four families number their terminal ioctls in their own way.
 _OWN = _MACHINE.startswith(("mips", "ppc", "sparc", "alpha"))
@@ -54,7 +58,7 @@ def set_controlling(fd: int) -> None:
     fcntl.ioctl(fd, termios.TIOCSCTTY, 0)
 
 
-def make_raw(fd: int) -> list[object]:
+def make_raw(fd: int) -> list[Any]:
     """Put terminal `fd` in raw mode but for its output; returns the attributes for restore().
 
     OPOST stays: what is written here still gets its carriage returns, see leave_newlines_alone().
@@ -85,7 +89,7 @@ def leave_newlines_alone(fd: int) -> None:
     termios.tcsetattr(fd, termios.TCSANOW, attributes)
 
 
-def restore(fd: int, saved: list[object]) -> None:
+def restore(fd: int, saved: list[Any]) -> None:
     """Set the attributes that make_raw() returned."""
     import termios
 

@@ -6,10 +6,10 @@ time: while the host makes the cgroups, init mounts. See the runtime-spec, runti
 
 from __future__ import annotations
 
-import _signal
 import posix
 import time
 
+from libc_bindings import signals
 from libcontainer import log, state
 from libcontainer.errors import Error
 from libcontainer.state import CREATED, PAUSED, RUNNING, STOPPED
@@ -36,12 +36,27 @@ def start(root: str, container_id: str) -> None:
         raise Error("cannot start a container in the paused state")
     if status != CREATED:
         raise Error("cannot start an already running container")
+    socket = listen_for_ready(container)
     release(container)
-    notify = container.data.get("notify_socket")
-    if notify:
-        from libcontainer import notify as sd_notify
+    pass_on_ready(container, socket, container.pid)
 
-        sd_notify.relay(container.path, notify, container.pid, container.init_lives)
+
+def listen_for_ready(container: Container) -> Any:
+    """The container's end of NOTIFY_SOCKET, to be there before its program; None without one."""
+    if not container.data.get("notify_socket"):
+        return None
+    from libcontainer import notify
+
+    return notify.listen(container.path)
+
+
+def pass_on_ready(container: Container, socket: Any, main_pid: int) -> None:
+    """Wait for READY=1 of a container with NOTIFY_SOCKET and tell the service manager."""
+    if socket is None:
+        return
+    from libcontainer import notify
+
+    notify.relay(socket, container.data["notify_socket"], main_pid, container.init_lives)
 
 
 def release(container: Container) -> None:
@@ -72,18 +87,18 @@ def kill(root: str, container_id: str, signal: int, all: bool = False) -> None:
     if container.status() == STOPPED:
         if all and own_pid_namespace(container):
             return
-        if signal == _signal.SIGKILL and not own_pid_namespace(container):
+        if signal == signals.SIGKILL and not own_pid_namespace(container):
             _signal_cgroup(container, all)
             return
         if all:
             return
         raise Error("container not running")
-    if signal == _signal.SIGKILL and not own_pid_namespace(container):
+    if signal == signals.SIGKILL and not own_pid_namespace(container):
         # Without a pid namespace the others do not die with init.
         _signal_cgroup(container, all)
         return
     signal_init(container, signal)
-    if signal == _signal.SIGKILL and container.frozen():
+    if signal == signals.SIGKILL and container.frozen():
         # A frozen process of cgroup v1 dies only when it is thawed.
         _manager(container).thaw()
 
@@ -94,7 +109,7 @@ def _signal_cgroup(container: Container, all: bool) -> None:
         if all:
             return
         raise Error("unable to kill all processes: container not running")
-    manager.kill(_signal.SIGKILL)
+    manager.kill(signals.SIGKILL)
 
 
 def signal_init(container: Container, signal: int) -> None:
@@ -105,7 +120,7 @@ def signal_init(container: Container, signal: int) -> None:
             try:
                 if not container.init_lives():
                     raise ProcessLookupError
-                _signal.pidfd_send_signal(pidfd, signal)
+                signals.pidfd_send_signal(pidfd, signal)
             finally:
                 posix.close(pidfd)
         else:
@@ -149,12 +164,12 @@ def stop(container: Container) -> None:
         return
     if container.frozen():
         manager = _manager(container)
-        manager.kill(_signal.SIGKILL)
+        manager.kill(signals.SIGKILL)
         manager.thaw()
     elif not own_pid_namespace(container):
-        _manager(container).kill(_signal.SIGKILL)
+        _manager(container).kill(signals.SIGKILL)
     try:
-        signal_init(container, _signal.SIGKILL)
+        signal_init(container, signals.SIGKILL)
     except Error:
         # It went by itself.
         return
@@ -172,7 +187,7 @@ def destroy(container: Container) -> None:
     if container.data.get("cgroup"):
         manager = _manager(container)
         if not own_pid_namespace(container):
-            manager.kill(_signal.SIGKILL)
+            manager.kill(signals.SIGKILL)
         try:
             manager.destroy()
         except OSError as error:

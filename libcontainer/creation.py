@@ -5,11 +5,11 @@ create() below is one list of steps, init.py has the other; they talk through ch
 
 from __future__ import annotations
 
-import _signal
 import posix
 
 from libc_bindings import namespaces as kernel
 from libc_bindings import process as attributes
+from libc_bindings import signals
 from libcontainer import cgroups, config, container, hooks, init, log, namespaces
 from libcontainer import channel as words
 from libcontainer import process, rootfs, sealing, state
@@ -114,6 +114,7 @@ def _start(creation: Creation) -> None:
     made, channel = creation.container, creation.channel
     assert channel is not None
     try:
+        socket = container.listen_for_ready(made)
         fifo = posix.open(
             state.FIFO, posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC, dir_fd=made.directory
         )
@@ -128,12 +129,7 @@ def _start(creation: Creation) -> None:
     except BaseException:
         _undo(creation)
         raise
-    notify = made.data.get("notify_socket")
-    if notify:
-        from libcontainer import notify as sd_notify
-
-        main_pid = 0 if creation.options.detach else posix.getpid()
-        sd_notify.relay(made.path, notify, main_pid or creation.pid, made.init_lives)
+    container.pass_on_ready(made, socket, creation.pid if creation.options.detach else posix.getpid())
 
 
 def _create(root: str, container_id: str, options: Options) -> Creation:
@@ -205,9 +201,19 @@ def _cgroup_manager(container_id: str, spec: Any, options: Options, rootless: bo
         systemd=options.systemd_cgroup,
         rootless=rootless,
         annotations=spec.get("annotations"),
+        devices=linux.get("devices"),
+        owner=_host_id_of_root(linux.get("uidMappings")),
     )
     manager.check()
     return manager
+
+
+def _host_id_of_root(mappings: Any) -> int | None:
+    """The host's uid behind uid 0 of a user namespace; None without one."""
+    for mapping in mappings or ():
+        if mapping["containerID"] == 0:
+            return int(mapping["hostID"])
+    return None
 
 
 def _prepare(creation: Creation, bundle: str) -> init.Preparation:
@@ -401,6 +407,7 @@ def _accompany(creation: Creation) -> None:
         if _has_new_user_namespace(linux):
             namespaces.write_id_maps(pid, linux["uidMappings"], linux["gidMappings"])
             channel.send(words.MAPPED)
+        creation.manager.create()
         creation.manager.apply(pid)
         creation.manager.set(linux.get("resources") or {})
         process.set_oom_score(pid, spec["process"])
@@ -521,7 +528,7 @@ def _undo(creation: Creation) -> None:
     made = creation.container
     if creation.pid:
         try:
-            posix.kill(creation.pid, _signal.SIGKILL)
+            posix.kill(creation.pid, signals.SIGKILL)
             posix.waitpid(creation.pid, 0)
         except (ProcessLookupError, ChildProcessError):
             log.debug("init was gone already")

@@ -7,10 +7,10 @@ first namespace, and has no descriptor that its program does not get (CVE-2016-9
 
 from __future__ import annotations
 
-import _signal
 import posix
 
 from libc_bindings import process as attributes
+from libc_bindings import signals
 from libcontainer import cgroups, config, container, creation, hooks, init, namespaces
 from libcontainer import channel as words
 from libcontainer import process as processes
@@ -67,7 +67,7 @@ class _Execution:
             posix._exit(255)
 
     def _join(self, channel: Channel) -> None:
-        attributes.prctl(attributes.PR_SET_PDEATHSIG, _signal.SIGKILL)
+        attributes.prctl(attributes.PR_SET_PDEATHSIG, signals.SIGKILL)
         joins_user = any(kind == namespaces.USER for kind, _, _ in self.plan.joined)
         namespaces.enter(self.plan)
         if joins_user:
@@ -327,7 +327,7 @@ def _hand_listener_to_agent(
 
 def _end(pid: int) -> None:
     try:
-        posix.kill(pid, _signal.SIGKILL)
+        posix.kill(pid, signals.SIGKILL)
         posix.waitpid(pid, 0)
     except (ProcessLookupError, ChildProcessError):
         # It was reaped already.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import _signal
 import posix
 import select
 import time
 
 from libc_bindings import paths as descriptors
+from libc_bindings import signals
 from libcontainer import jsonio, log
 from libcontainer.errors import Error
 
@@ -67,7 +67,7 @@ def _run_one(hook: Any, state: bytes, directory: str, environment: Any) -> str:
         if not late:
             late = not _exits(pid, deadline)
         if late:
-            posix.kill(pid, _signal.SIGKILL)
+            posix.kill(pid, signals.SIGKILL)
     finally:
         for fd in (out, err, fault):
             posix.close(fd)
@@ -79,7 +79,7 @@ def _run_one(hook: Any, state: bytes, directory: str, environment: Any) -> str:
     if status == 0:
         return ""
     if posix.WIFSIGNALED(status):
-        end = "signal: " + _signal.strsignal(posix.WTERMSIG(status)).lower()  # type: ignore[union-attr]
+        end = "signal: " + signals.strsignal(posix.WTERMSIG(status)).lower()  # type: ignore[union-attr]
     else:
         end = f"exit status {posix.WEXITSTATUS(status)}"
     said = [part.decode("utf-8", "replace") for part in output[:2]]
@@ -165,9 +165,9 @@ def _exits(pid: int, deadline: float | None) -> bool:
 
 def reset_signals() -> None:
     """Give a program to be executed the default dispositions that Python changed, and no mask."""
-    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
-        _signal.signal(number, _signal.SIG_DFL)
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+    for number in (signals.SIGPIPE, signals.SIGXFSZ):
+        signals.signal(number, signals.SIG_DFL)
+    signals.unblock_all()
 
 
 def close_on_exec(first: int) -> None:

@@ -6,11 +6,11 @@ executed yet. Each step lives in its area's module; here is their order, and why
 
 from __future__ import annotations
 
-import _signal
 import posix
 
 from libc_bindings import namespaces as kernel
 from libc_bindings import process as attributes
+from libc_bindings import signals
 from libcontainer import channel as words
 from libcontainer import config, hooks, log, namespaces, process, procfs, rootfs
 from libcontainer.errors import Error
@@ -75,7 +75,7 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
     proc = spec["process"]
     log.debug("child process in init()")
     # The parent may be killed; then so must this be, until it is on its own.
-    attributes.prctl(attributes.PR_SET_PDEATHSIG, _signal.SIGKILL)
+    attributes.prctl(attributes.PR_SET_PDEATHSIG, signals.SIGKILL)
     namespaces.enter(prep.plan)
     if prep.plan.new & kernel.CLONE_NEWUSER:
         # Before its ids are mapped nothing can be made that has an owner.

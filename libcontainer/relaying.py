@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import _signal
 import errno
 import posix
 import select
 
-from libc_bindings import terminals
+from libc_bindings import signals, terminals
 from libcontainer import supervise, terminal
 from libcontainer.errors import Error
 from libcontainer.supervise import Relay
@@ -41,16 +40,16 @@ def wait(pid: int, relay: Relay) -> int:
     """As supervise.wait(), with the terminal copied both ways; what is left in it is shown first."""
     waker, alarm = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
     caught: list[int] = []
-    for number in _signal.valid_signals():
-        if number not in (_signal.SIGKILL, _signal.SIGSTOP):
+    for number in signals.valid_signals():
+        if number not in (signals.SIGKILL, signals.SIGSTOP):
             try:
-                _signal.signal(number, lambda number, frame: caught.append(number))
+                signals.signal(number, lambda number, frame: caught.append(number))
             except (OSError, ValueError):
                 # glibc keeps the first real-time signals for itself.
                 continue
     # The number of a signal is written here even if it comes just before poll(2).
-    _signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+    signals.set_wakeup_fd(alarm, warn_on_full_buffer=False)
+    signals.unblock_all()
     waiting = select.poll()
     waiting.register(waker, select.POLLIN)
     waiting.register(relay.master, select.POLLIN)
@@ -82,11 +81,11 @@ def wait(pid: int, relay: Relay) -> int:
             _watch(waiting, 0, select.POLLIN if len(pending) < _CHUNK else 0)
         while caught:
             number = caught.pop(0)
-            if number == _signal.SIGWINCH and relay.terminal >= 0:
+            if number == signals.SIGWINCH and relay.terminal >= 0:
                 terminals.copy_size(relay.terminal, relay.master)
             supervise.forward(pid, number)
         status = supervise.reap(pid)
-    _signal.set_wakeup_fd(-1)
+    signals.set_wakeup_fd(-1)
     while _show(relay.master):
         continue
     posix.close(relay.master)

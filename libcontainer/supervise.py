@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import _signal
 import posix
 
+from libc_bindings import signals
 from libcontainer.errors import Error
 from libcontainer.programs import exit_status
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # What is not for the container: its own children and window, Go's SIGURG, and what cannot be held.
-_KEPT = (_signal.SIGCHLD, _signal.SIGWINCH, _signal.SIGURG)
+_KEPT = (signals.SIGCHLD, signals.SIGWINCH, signals.SIGURG)
 
 
 class Relay:
@@ -28,7 +28,7 @@ class Relay:
 
 def hold_signals() -> None:
     """Block all signals; wait() takes them one by one, so none is lost and none interrupts."""
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
+    signals.block_all()
 
 
 def wait(pid: int, relay: Relay | None) -> int:
@@ -40,12 +40,12 @@ def wait(pid: int, relay: Relay | None) -> int:
         from libcontainer import relaying
 
         return relaying.wait(pid, relay)
-    every = _signal.valid_signals()
+    every = signals.valid_signals()
     while True:
         status = reap(pid)
         if status is not None:
             return status
-        number = _signal.sigwait(every)
+        number = signals.sigwait(every)
         forward(pid, number)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import _socket
 import posix
+from sys import byteorder
 
-from libc_bindings import mounts
+from libc_bindings import mounts, terminals
 from libc_bindings import paths as kernel
-from libc_bindings import terminals
 from libcontainer import paths
 from libcontainer.errors import Error
 
@@ -41,12 +41,15 @@ def send(connection: int, payload: bytes, fd: int) -> None:
     """Send `payload` with descriptor `fd` (unix(7), SCM_RIGHTS) and close `connection`."""
     channel = _socket.socket(fileno=connection)
     try:
-        from sys import byteorder
-
-        rights = fd.to_bytes(_INT_WIDTH, byteorder)
-        channel.sendmsg([payload], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        send_on(channel, payload, fd)
     finally:
         channel.close()
+
+
+def send_on(channel: _socket.socket, payload: bytes, fd: int) -> None:
+    """Send `payload` with descriptor `fd` on a socket object."""
+    rights = fd.to_bytes(_INT_WIDTH, byteorder)
+    channel.sendmsg([payload], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
 
 
 def receive(connection: int) -> int:
@@ -59,8 +62,6 @@ def receive(connection: int) -> int:
         channel.close()
     for level, kind, data in ancillary:
         if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
-            from sys import byteorder
-
             return int.from_bytes(data[:_INT_WIDTH], byteorder)
     return -1
 

@@ -1,0 +1,41 @@
+"""signal(7) as CPython's C module has it; the package `signal` on top of it costs enums at start."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    import _signal
+
+SIGKILL = int(_signal.SIGKILL)
+SIGTERM = int(_signal.SIGTERM)
+SIGSTOP = int(_signal.SIGSTOP)
+SIGPIPE = int(_signal.SIGPIPE)
+SIGXFSZ = int(_signal.SIGXFSZ)
+SIGCHLD = int(_signal.SIGCHLD)
+SIGWINCH = int(_signal.SIGWINCH)
+SIGURG = int(_signal.SIGURG)
+
+SIG_DFL = _signal.SIG_DFL
+
+signal = _signal.signal
+sigwait = _signal.sigwait
+strsignal = _signal.strsignal
+valid_signals = _signal.valid_signals
+set_wakeup_fd = _signal.set_wakeup_fd
+
+
+def block_all() -> None:
+    """Block every signal that can be blocked (sigprocmask(2))."""
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
+
+
+def unblock_all() -> None:
+    """Block no signal."""
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+
+
+def pidfd_send_signal(pidfd: int, number: int) -> None:
+    """pidfd_send_signal(2), where Python has it (3.9)."""
+    _signal.pidfd_send_signal(pidfd, number)
