@@ -147,7 +147,7 @@ def create(command: Command, root: str) -> int:
     """runc create."""
     from libcontainer import creation
 
-    bundle = command.options["bundle"] or "."
+    bundle = command.options["bundle"]
     creation.create(root, command.arguments[0], bundle, **create_options(command))
     return 0
 
@@ -160,7 +160,7 @@ def run(command: Command, root: str) -> int:
     return creation.run(
         root,
         command.arguments[0],
-        options["bundle"] or ".",
+        options["bundle"],
         detach=options["detach"],
         keep=options["keep"],
         no_subreaper=options["no-subreaper"],
@@ -261,11 +261,11 @@ def exec_(command: Command, root: str) -> int:
     from libcontainer import execution
 
     options = command.options
-    process = None
+    process: Any = None
     if options["process"]:
-        from libcontainer import jsonio
+        from libcontainer import config
 
-        process = jsonio.read(options["process"])
+        process = config.load_process(options["process"])
     container_id, *args = command.arguments
     return execution.execute(
         root,

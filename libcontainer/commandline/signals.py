@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import _signal
-
 from libcontainer.commandline import decimal
 from libcontainer.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    # The package `signal` makes enums of the same numbers, which takes a millisecond.
+    import _signal
 
 
 def signal_number(text: str) -> int:

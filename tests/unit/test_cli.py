@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import posix
 import random
 import re
 import subprocess
@@ -516,12 +517,12 @@ def test_runtime_dir(user: bool, tmp_path: typing.Any, monkeypatch: typing.Any) 
     command = parse(["list"])
     assert command is not None
     monkeypatch.setattr(roots, "honours_runtime_dir", lambda: user)
-    monkeypatch.setitem(roots.posix.environ, b"XDG_RUNTIME_DIR", os.fsencode(tmp_path / "a"))
+    monkeypatch.setitem(posix.environ, b"XDG_RUNTIME_DIR", os.fsencode(tmp_path / "a"))
     expected = str(tmp_path / "a" / "runc") if user else "/run/runc"
     assert roots.find_root(command) == expected
     if user:
         assert os.stat(expected).st_mode & 0o7777 == 0o1700
-    monkeypatch.setitem(roots.posix.environ, b"XDG_RUNTIME_DIR", b"/dev/null")
+    monkeypatch.setitem(posix.environ, b"XDG_RUNTIME_DIR", b"/dev/null")
     if user:
         with pytest.raises(Error, match=r"XDG_RUNTIME_DIR must be writable: "):
             roots.find_root(command)
