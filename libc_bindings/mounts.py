@@ -1,8 +1,9 @@
 """mount(2), its relatives, and the mount-fd calls of Linux 5.2 (fsopen, open_tree, move_mount…).
 
-A mount point is best given as a file descriptor: the mount-fd calls take one directly, mount(2) takes
-``/proc/self/fd/N``. Where the kernel lacks a mount-fd call, the caller sees ENOSYS and
-decides. Flags and structures as in <linux/mount.h>; file descriptors made here are close-on-exec.
+A mount point is best given as a file descriptor: the mount-fd calls take one directly, mount(2)
+takes ``/proc/self/fd/N``. Where the kernel lacks a mount-fd call, the caller sees ENOSYS and
+decides. Flags and structures as in <linux/mount.h>; file descriptors made here are close-on-
+exec.
 """
 
 from __future__ import annotations
@@ -139,7 +140,9 @@ def fsopen(fstype: str) -> int:
     return check(_fsopen(fstype, FSOPEN_CLOEXEC), "fsopen", fstype)
 
 
-def fsconfig(context_fd: int, command: int, key: str | None = None, value: str | None = None) -> None:
+def fsconfig(
+    context_fd: int, command: int, key: str | None = None, value: str | None = None
+) -> None:
     """fsconfig(2) with FSCONFIG_SET_FLAG, SET_STRING or one of the CMDs."""
     check(_fsconfig(context_fd, command, key, value, 0), "fsconfig", key)
 

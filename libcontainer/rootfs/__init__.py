@@ -1,16 +1,17 @@
 """The container's file system, as the steps in which init makes it.
 
-    open_sources      on the host: what only the host's privileges can open
-    set_propagation   the container's mounts are kept from the host's
-    bind_root         the root file system becomes a mount, held by its fd
-    mount_all         the config's mounts
-    make_devices      /dev
-    pivot             "/" is the container's
-    finish            read-only root, masks
+open_sources      on the host: what only the host's privileges can open
+set_propagation   the container's mounts are kept from the host's
+bind_root         the root file system becomes a mount, held by its fd
+mount_all         the config's mounts
+make_devices      /dev
+pivot             "/" is the container's
+finish            read-only root, masks
 """
 
 from __future__ import annotations
 
+from . import cgroup_mounts as _cgroup_mounts  # noqa: F401
 from .devices import make_devices
 from .masks import finish
 from .mounts import mount_all

@@ -1,13 +1,15 @@
 """Binding, changing and verifying mounts by file descriptor.
 
-Every function here tries the mount-fd calls (Linux 5.2, mount_setattr 5.12) and falls back to mount(2)
-on ENOSYS. mount(2) takes paths; it gets the descriptor's entry in /proc/self/fd. Once the container's
-root is in place its /proc cannot be trusted for that (it may be anything, or missing), so the host's
-directory is opened before (keep_places) and its entries are named relative to it.
+Every function here tries the mount-fd calls (Linux 5.2, mount_setattr 5.12) and falls back to
+mount(2) on ENOSYS. mount(2) takes paths; it gets the descriptor's entry in /proc/self/fd. Once
+the container's root is in place its /proc cannot be trusted for that (it may be anything, or
+missing), so the host's directory is opened before (keep_places) and its entries are named
+relative to it.
 
-Measured on Linux 6.18: open_tree + mount_setattr + move_mount of a read-only bind take 12 µs where two
-mount(2) take 21; a new tmpfs takes 31 µs through fsopen where one mount(2) takes 22. So binds go the
-new way, new file systems (mounts.py) the old one, onto the descriptor that was resolved.
+Measured on Linux 6.18: open_tree + mount_setattr + move_mount of a read-only bind take 12 µs
+where two mount(2) take 21; a new tmpfs takes 31 µs through fsopen where one mount(2) takes 22.
+So binds go the new way, new file systems (mounts.py) the old one, onto the descriptor that was
+resolved.
 """
 
 from __future__ import annotations
@@ -103,14 +105,16 @@ def top_of(covered_fd: int) -> int:
     return fd
 
 
-def set_attributes(mount_fd: int, attr_set: int, attr_clr: int = 0, recursive: bool = False) -> None:
+def set_attributes(
+    mount_fd: int, attr_set: int, attr_clr: int = 0, recursive: bool = False
+) -> None:
     """mount_setattr(2) of the mount `mount_fd`; raises ENOSYS before Linux 5.12."""
     tree = libc.AT_RECURSIVE if recursive else 0
     libc.mount_setattr(mount_fd, "", libc.AT_EMPTY_PATH | tree, attr_set, attr_clr)
 
 
 def set_propagation(mount_fd: int, flags: int) -> None:
-    """Make the mount shared, slave, private or unbindable (MS_*), with MS_REC all beneath it too."""
+    """Make the mount shared, slave, private or unbindable (MS_*), with MS_REC all beneath too."""
     tree = libc.AT_RECURSIVE if flags & libc.MS_REC else 0
     try:
         libc.mount_setattr(

@@ -7,7 +7,6 @@ from errno import EBUSY, ENOENT, EPERM
 
 from libc_bindings import mounts as libc
 
-from ..errors import Error
 from . import attach
 from .mounts import Target, bind, check_proc, finish_mount, new_mount, open_mount_point
 from .options import MountOptions
@@ -43,17 +42,10 @@ def _mount_v1(target: Target, mount: Any, options: MountOptions) -> None:
             name = controllers[5:] if controllers.startswith("name=") else controllers
             posix.mkdir(name, 0o755, dir_fd=root)
             if target.cgroup.namespace:
-                flags = _RESTRICTED | options.flags & libc.MS_RDONLY
-                # Nobody else has the tmpfs yet, so a name in it needs no descriptor.
-                place = attach.place(root) + "/" + name
-                source = "systemd" if name == "systemd" else "cgroup"
-                libc.mount(source, place, "cgroup", flags, controllers)
+                _mount_hierarchy(root, name, controllers, options)
             else:
-                own = MountOptions([])
-                own.flags = options.flags | libc.MS_BIND | libc.MS_REC
-                own.propagation = options.propagation
-                path = host_path + "/" + own_path.lstrip("/")
-                bind(target, path.rstrip("/"), f"{destination}/{name}", own)
+                source = (host_path + "/" + own_path.strip("/")).rstrip("/")
+                _bind_hierarchy(target, root, name, source, options)
             if "," in name:
                 for controller in name.split(","):
                     posix.symlink(name, controller, dir_fd=root)
@@ -62,6 +54,42 @@ def _mount_v1(target: Target, mount: Any, options: MountOptions) -> None:
         finish_mount(root, options)
     finally:
         posix.close(root)
+
+
+# Nobody else has reached into the tmpfs yet, so names in it may be used as they are.
+
+
+def _mount_hierarchy(root: int, name: str, controllers: str, options: MountOptions) -> None:
+    """The hierarchy as the container's cgroup namespace shows it."""
+    place = attach.place(root) + "/" + name
+    flags = _RESTRICTED | options.flags & libc.MS_RDONLY
+    libc.mount("systemd" if name == "systemd" else "cgroup", place, "cgroup", flags, controllers)
+
+
+def _bind_hierarchy(
+    target: Target, root: int, name: str, source: str, options: MountOptions
+) -> None:
+    """The container's own cgroup of the hierarchy, from the host's mount."""
+    own = MountOptions([])
+    own.flags = options.flags | libc.MS_BIND | libc.MS_REC
+    own.cleared = options.cleared
+    source_fd, detached = target.sources.open(source, own, {})
+    try:
+        fd = posix.open(name, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=root)
+        try:
+            if detached:
+                libc.move_mount(source_fd, fd)
+            else:
+                mount_fd = attach.bind(source_fd, fd, recursive=True)
+                posix.close(source_fd)
+                source_fd = mount_fd
+        finally:
+            posix.close(fd)
+        if own.changes_bind():
+            attach.set_bind_flags(source_fd, own)
+        finish_mount(source_fd, options)
+    finally:
+        posix.close(source_fd)
 
 
 def _mount_v2(target: Target, mount: Any, options: MountOptions) -> None:

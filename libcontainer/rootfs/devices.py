@@ -10,10 +10,10 @@ from _stat import S_IFBLK, S_IFCHR, S_IFIFO, S_IFMT, S_IFREG, S_ISCHR
 from errno import EBADF, EEXIST, ENOENT, EPERM
 
 from ..errors import Error
-from ..paths import open_beneath, open_parent
+from ..paths import open_parent
 from . import attach
-from .mounts import clean, is_bind, reason
-from .options import MountOptions
+from .mounts import clean, reason
+from .options import MountOptions, is_bind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,9 +101,9 @@ def _is_null(fd: int) -> bool:
 
 def _is_ours(spec: Any) -> bool:
     for mount in spec.get("mounts") or ():
-        if clean(mount["destination"]) == "/dev":
-            if is_bind(mount, MountOptions(mount.get("options") or [])):
-                return False
+        options = MountOptions(mount.get("options") or [])
+        if clean(mount["destination"]) == "/dev" and is_bind(mount, options):
+            return False
     return True
 
 

@@ -1,13 +1,14 @@
 """What is hidden or made read-only once the container's root is in place.
 
-runtime-spec config-linux.md "Masked Paths" and "Readonly Paths". Paths that do not exist are skipped.
+runtime-spec config-linux.md "Masked Paths" and "Readonly Paths". Paths that do not exist are
+skipped.
 """
 
 from __future__ import annotations
 
 import posix
 from _stat import S_ISDIR
-from errno import EINVAL, ENOENT, ENOSYS, ENOTDIR
+from errno import EINVAL, ENOENT, ENOTDIR
 
 from libc_bindings import mounts as libc
 
@@ -48,7 +49,7 @@ def finish(spec: Any) -> None:
 
 def _finish_readonly_mounts(root_fd: int, spec: Any) -> None:
     for mount in spec.get("mounts") or ():
-        options = mount.get("options") or ()
+        options = mount.get("options") or []
         if "ro" in options and is_late_readonly(mount, MountOptions(options)):
             fd = open_beneath(root_fd, mount["destination"])
             try:

@@ -1,15 +1,16 @@
 """The config's mounts, in their order, onto the container's root file system.
 
 runtime-spec config.md "Mounts". A mount point is resolved once, beneath the root, and held by a
-descriptor; the mount is made on that, and afterwards its place is verified to be beneath the root still
-(CVE-2021-30465). What may lie on /proc is decided on the resolved place (CVE-2019-16884).
+descriptor; the mount is made on that, and afterwards its place is verified to be beneath the
+root still (CVE-2021-30465). What may lie on /proc is decided on the resolved place
+(CVE-2019-16884).
 """
 
 from __future__ import annotations
 
 import posix
 from _stat import S_IMODE, S_ISDIR, S_ISLNK
-from errno import ENOENT, ENOSYS
+from errno import EINVAL, ENOENT, ENOSYS
 
 from libc_bindings import mounts as libc
 from libc_bindings.paths import PROC_SUPER_MAGIC, fstatfs_type
@@ -18,7 +19,7 @@ from .. import log
 from ..errors import Error
 from ..paths import make_directory, make_file, open_beneath
 from . import attach
-from .options import MountOptions
+from .options import MountOptions, is_bind, is_mapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ _EMULATED_IN_PROC = frozenset(
     )
 )
 
+# One page, less the NUL at the end.
+_LONGEST_DATA = 4095
+
 # Only the root directory of a procfs has this inode number (<linux/proc_ns.h>).
 _PROC_ROOT_INO = 1
 
@@ -59,7 +63,7 @@ class Target:
         self.cgroup = cgroup
 
     def place_of(self, fd: int) -> str:
-        """Where beneath the root `fd` is: "/dev/shm".  Raises Error if it is the root, or outside."""
+        """Where beneath the root `fd` is ("/dev/shm").  Raises Error if it is the root, or outside."""
         path = posix.readlink(attach.place(fd))
         if path == (self.path or "/"):
             raise Error(f"mountpoint {path} is on the top of rootfs {path}")
@@ -89,18 +93,21 @@ def mount_all(root_fd: int, spec: Any, sources: Sources, cgroup: Any) -> None:
     """
     label = (spec.get("linux") or {}).get("mountLabel", "")
     target = Target(root_fd, label, sources, cgroup)
-    for index, mount in enumerate(spec.get("mounts") or ()):
-        try:
-            _mount(target, mount, MountOptions(mount.get("options") or []))
-        except (OSError, Error) as error:
-            raise Error(
-                'error mounting "%s" to rootfs at "%s": %s (config.json: mounts[%d])'
-                % (mount.get("source", ""), mount["destination"], reason(error), index)
-            ) from error
+    try:
+        for index, mount in enumerate(spec.get("mounts") or ()):
+            try:
+                _mount(target, mount, MountOptions(mount.get("options") or []))
+            except (OSError, Error) as error:
+                raise Error(
+                    'error mounting "%s" to rootfs at "%s": %s (config.json: mounts[%d])'
+                    % (mount.get("source", ""), mount["destination"], reason(error), index)
+                ) from error
+    finally:
+        sources.close()
 
 
 def reason(error: Exception) -> str:
-    """An exception as the end of a sentence, with the system's own words as Go programs spell them."""
+    """An exception as the end of a sentence, the system's words as Go programs spell them."""
     if not isinstance(error, OSError) or not error.strerror:
         return str(error)
     call, _, words = error.strerror.rpartition(": ")
@@ -114,11 +121,6 @@ def reason(error: Exception) -> str:
     return told
 
 
-def is_bind(mount: Any, options: MountOptions) -> bool:
-    """Whether the mount shows existing files; then its type means nothing."""
-    return bool(options.flags & libc.MS_BIND) or mount.get("type") == "bind"
-
-
 def _mount(target: Target, mount: Any, options: MountOptions) -> None:
     kind = mount.get("type") or ""
     if options.flags & libc.MS_REMOUNT:
@@ -126,29 +128,23 @@ def _mount(target: Target, mount: Any, options: MountOptions) -> None:
     elif is_bind(mount, options):
         source = mount.get("source") or ""
         _bind(target, source, target.destination(mount), options, mount)
-    elif kind == "cgroup" or kind == "cgroup2":
+    elif kind in ("cgroup", "cgroup2"):
         from .cgroup_mounts import mount_cgroup
 
         mount_cgroup(target, mount, options)
-    elif options.copy_up and kind == "tmpfs":
-        from .copyup import mount_with_copy
-
-        mount_with_copy(target, mount, options)
     else:
-        posix.close(_new_filesystem(target, mount, options))
+        _new_filesystem(target, mount, options)
 
 
-def _new_filesystem(target: Target, mount: Any, options: MountOptions) -> int:
-    """A file system of its own: tmpfs, proc, devpts, overlay, whatever the kernel has.
-
-    Returns the fd of the mount point, or of the mount where its options had to be changed.
-    """
+def _new_filesystem(target: Target, mount: Any, options: MountOptions) -> None:
+    """A file system of its own: tmpfs, proc, devpts, overlay, whatever the kernel has."""
     kind = mount.get("type") or ""
     destination = target.destination(mount)
     if kind in ("proc", "sysfs"):
         fd, made = _real_directory(target, destination, kind), False
     else:
         fd, made = open_mount_point(target, destination, directory=True)
+    covered = -1
     try:
         check_proc(target, target.place_of(fd), kind)
         data = options.data
@@ -156,28 +152,78 @@ def _new_filesystem(target: Target, mount: Any, options: MountOptions) -> int:
             # A tmpfs takes over the permissions of the directory that it covers.
             inherited = "mode=%04o" % S_IMODE(posix.fstat(fd).st_mode)
             data = f"{inherited},{data}" if data else inherited
+            if options.copy_up:
+                covered = posix.open(attach.place(fd), posix.O_RDONLY | posix.O_CLOEXEC)
         if kind not in ("proc", "sysfs", "mqueue"):
             data = target.labelled(data)
-        new_mount(target, fd, mount.get("source") or kind, kind, first_flags(mount, options), data)
-        if kind == "mqueue" and target.label or changes_later(options):
-            fd = _exchange(fd, attach.top_of(fd))
-            finish_mount(fd, options)
-            if kind == "mqueue" and target.label:
-                label = target.label.encode() + b"\0"
-                posix.setxattr(attach.place(fd), "security.selinux", label)
-    except BaseException:
+        mount_fd = -1
+        if is_mapped(mount, options):
+            mount_fd = _mapped_mount(target, fd, mount, options, data)
+        else:
+            source = mount.get("source") or kind
+            new_mount(target, fd, source, kind, first_flags(mount, options), data)
+        if (
+            mount_fd >= 0
+            or covered >= 0
+            or changes_later(options)
+            or (kind == "mqueue" and target.label)
+        ):
+            if mount_fd < 0:
+                mount_fd = attach.top_of(fd)
+            _finish_filesystem(target, mount_fd, covered, kind, options)
+    finally:
         posix.close(fd)
-        raise
-    return fd
+        if covered >= 0:
+            posix.close(covered)
 
 
-def new_mount(
-    target: Target, fd: int, source: str, kind: str, flags: int, data: str
+def _finish_filesystem(
+    target: Target, mount_fd: int, covered: int, kind: str, options: MountOptions
 ) -> None:
+    """What is done with a mount of its own once it is in place; closes `mount_fd`."""
+    try:
+        if covered >= 0:
+            from .copyup import copy_up
+
+            copy_up(covered, attach.place(mount_fd))
+        if kind == "mqueue" and target.label:
+            # mqueue takes no context option.
+            label = target.label.encode() + b"\0"
+            posix.setxattr(attach.place(mount_fd), "security.selinux", label)
+        finish_mount(mount_fd, options)
+    finally:
+        posix.close(mount_fd)
+
+
+def _mapped_mount(target: Target, fd: int, mount: Any, options: MountOptions, data: str) -> int:
+    """An id-mapped new file system on what `fd` holds; returns the mount's fd."""
+    mount_fd = target.sources.new_filesystem(mount, options, data)
+    try:
+        libc.move_mount(mount_fd, fd)
+        target.place_of(fd)
+        if options.flags & libc.MS_RDONLY and not is_late_readonly(mount, options):
+            attach.set_readonly(mount_fd)
+    except BaseException:
+        posix.close(mount_fd)
+        raise
+    return mount_fd
+
+
+def new_mount(target: Target, fd: int, source: str, kind: str, flags: int, data: str) -> None:
     """mount(2) of a new file system on what `fd` holds, verified to be in the root afterwards."""
-    if len(data.encode("utf-8", "surrogateescape")) > 4095:
-        raise Error("the options are longer than the 4095 bytes that mount(2) takes")
-    libc.mount(source, attach.place(fd), kind, flags, data or None)
+    if len(data.encode("utf-8", "surrogateescape")) > _LONGEST_DATA:
+        raise Error(f"the options are longer than the {_LONGEST_DATA} bytes that mount(2) takes")
+    try:
+        libc.mount(source, attach.place(fd), kind, flags, data or None)
+    except OSError as error:
+        if error.errno != EINVAL:
+            raise
+        from .filesystems import explain
+
+        words = explain(kind, source, flags, data)
+        if not words:
+            raise
+        raise Error(f"mount: {words}") from error
     target.place_of(fd)
 
 
@@ -233,9 +279,7 @@ def bind(target: Target, source: str, destination: str, options: MountOptions) -
     _bind(target, source, destination, options, {})
 
 
-def _bind(
-    target: Target, source: str, destination: str, options: MountOptions, mount: Any
-) -> None:
+def _bind(target: Target, source: str, destination: str, options: MountOptions, mount: Any) -> None:
     source_fd, detached = target.sources.open(source, options, mount)
     try:
         fd, _ = open_mount_point(target, destination, S_ISDIR(posix.fstat(source_fd).st_mode))

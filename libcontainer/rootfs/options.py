@@ -1,7 +1,7 @@
 """The options of a mount: which are flags of mount(2), and what is left for the file system.
 
-The table is runc's (runtime-spec config.md "Linux mount options" and mount(8)); a name that is not in
-it belongs to the file system and goes into its data. For flags the later option wins.
+The table is runc's (runtime-spec config.md "Linux mount options" and mount(8)); a name that is
+not in it belongs to the file system and goes into its data. For flags the later option wins.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ from libc_bindings.mounts import (
     MS_SYNCHRONOUS,
     MS_UNBINDABLE,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 SET = {
     "bind": MS_BIND,
@@ -175,7 +179,7 @@ class MountOptions:
                 self.copy_up = True
             elif option in ("idmap", "ridmap"):
                 self.idmap = option
-            else:
+            elif option:
                 data.append(option)
         self.data = ",".join(data)
 
@@ -222,3 +226,13 @@ class MountOptions:
             if self.flags & MS_NODIRATIME:
                 attr_set |= MOUNT_ATTR_NODIRATIME
         return attr_set, attr_clr
+
+
+def is_mapped(mount: Any, options: MountOptions) -> bool:
+    """Whether the mount's files are to show other owners than they have."""
+    return bool(options.idmap or mount.get("uidMappings") or mount.get("gidMappings"))
+
+
+def is_bind(mount: Any, options: MountOptions) -> bool:
+    """Whether the mount shows existing files; then its type means nothing."""
+    return bool(options.flags & MS_BIND) or mount.get("type") == "bind"
