@@ -265,6 +265,7 @@ def exec_(command: Command, root: str) -> int:
     if options["process"]:
         from libcontainer import config
 
+        execution.prepare()
         process = config.load_process(options["process"])
     container_id, *args = command.arguments
     return execution.execute(

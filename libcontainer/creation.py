@@ -54,6 +54,8 @@ class Options:
         self.detach = detach
         self.keep = keep
         self.no_subreaper = no_subreaper
+        self.sealed = False
+        """Whether the interpreter is sealed; init does it where only init can."""
 
 
 class Creation:
@@ -88,10 +90,6 @@ def run(root: str, container_id: str, bundle: str, **options: Any) -> int:
         return 0
     from libcontainer import supervise
 
-    # From here on signals wait until there is a process that they can be forwarded to.
-    supervise.hold_signals()
-    if not chosen.no_subreaper:
-        attributes.prctl(attributes.PR_SET_CHILD_SUBREAPER, 1)
     creation = _create(root, container_id, chosen)
     made = creation.container
     relay = supervise.terminal_relay(creation.terminal)
@@ -136,6 +134,13 @@ def _create(root: str, container_id: str, options: Options) -> Creation:
     """The steps of `create`, in order."""
     spec, bundle, rootless_cgroups = _load(options)
     _check_terminal(spec, options)
+    if not options.detach:
+        from libcontainer import supervise
+
+        # From here on signals wait until there is a process that they can be forwarded to.
+        supervise.hold_signals()
+        if not options.no_subreaper:
+            attributes.prctl(attributes.PR_SET_CHILD_SUBREAPER, 1)
     made = state.reserve(root, container_id)
     creation = Creation(made, spec, options)
     try:
@@ -154,17 +159,27 @@ def _create(root: str, container_id: str, options: Options) -> Creation:
 
 
 def _load(options: Options) -> tuple[Any, str, bool]:
-    """The checked config, the absolute bundle, and whether cgroups may be out of reach."""
-    if options.bundle:
-        try:
-            posix.chdir(options.bundle)
-        except OSError as error:
-            raise Error(f"chdir {options.bundle}: {_reason(error)}") from None
+    """The checked config, the absolute bundle, and whether cgroups may be out of reach.
+
+    The working directory is the bundle afterwards, and the interpreter is sealed.
+    """
+    start = posix.open(".", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    try:
+        posix.chdir(options.bundle or ".")
+    except OSError as error:
+        raise Error(f"chdir {options.bundle}: {_reason(error)}") from None
     bundle = posix.getcwd()
     spec: Any = config.load("")
     rootless_cgroups = _rootless_cgroups(options.rootless)
     config.check(spec, options.no_pivot, posix.geteuid() != 0, rootless_cgroups)
     config.check_host(spec, bundle)
+    # Sealing may start the program again, with the same arguments: from where it was started.
+    posix.fchdir(start)
+    posix.close(start)
+    options.sealed = sealing.seal(
+        deferrable=posix.geteuid() != 0 and _has_new_user_namespace(spec.get("linux") or {})
+    )
+    posix.chdir(bundle)
     return spec, bundle, rootless_cgroups
 
 
@@ -222,6 +237,7 @@ def _prepare(creation: Creation, bundle: str) -> init.Preparation:
     linux, proc = spec.get("linux") or {}, spec["process"]
     prep = init.Preparation()
     prep.spec, prep.bundle, prep.id = spec, bundle, made.id
+    prep.sealed = options.sealed
     prep.no_pivot, prep.new_keyring = options.no_pivot, not options.no_new_keyring
     prep.state = {"ociVersion": SPEC, "id": made.id, "bundle": bundle}
     if spec.get("annotations"):
@@ -372,13 +388,12 @@ def _first_state(
 
 
 def _make_init(creation: Creation, prep: init.Preparation) -> None:
-    """Seal the interpreter, then clone."""
+    """Clone, with the interpreter sealed."""
     if not (posix.geteuid() and prep.plan.new & kernel.CLONE_NEWUSER):
         # From here on nobody in a namespace of the container can look into this process or init.
         # (An ordinary user could not write the id maps of a child that is not dumpable: there init
         # does it as soon as it is mapped, in a namespace that nobody else is in.)
         attributes.prctl(attributes.PR_SET_DUMPABLE, 0)
-    sealing.seal()
     ours, theirs = words.pair()
     creation.channel = ours
     pid = namespaces.spawn(prep.plan)

@@ -104,6 +104,14 @@ class _Execution:
         return environ
 
 
+def prepare() -> None:
+    """Seal the interpreter; to be called before --process is read, which may be a pipe.
+
+    Sealing may start the program again, with the same arguments.
+    """
+    sealing.seal()
+
+
 def execute(
     root: str,
     container_id: str,
@@ -132,6 +140,7 @@ def execute(
     `process` is the checked content of --process, which then counts alone (but for `tty`).
     Raises Error, ConfigError, OSError.
     """
+    prepare()
     made = state.load(root, container_id)
     status = made.status()
     if status == state.STOPPED:
@@ -269,7 +278,6 @@ def _spawn(
             execution.terminal, execution.console = terminal.pair()
     affinity = process.get("execCPUAffinity") or {}
     attributes.prctl(attributes.PR_SET_DUMPABLE, 0)
-    sealing.seal()
     ours, theirs = words.pair()
     pid = namespaces.spawn(execution.plan)
     if pid == 0:

@@ -12,7 +12,7 @@ from libc_bindings import namespaces as kernel
 from libc_bindings import process as attributes
 from libc_bindings import signals
 from libcontainer import channel as words
-from libcontainer import config, hooks, log, namespaces, process, procfs, rootfs
+from libcontainer import config, hooks, log, namespaces, process, procfs, rootfs, sealing
 from libcontainer.errors import Error
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ class Preparation:
 
     __slots__ = (
         "bundle", "cgroup", "console", "fifo", "filter", "first_free_fd", "id", "identity",
-        "maps_groups", "new_keyring", "no_pivot", "plan", "sets", "sources", "spec", "state",
+        "maps_groups", "new_keyring", "no_pivot", "plan", "sealed", "sets", "sources", "spec", "state",
     )  # fmt: skip
 
     spec: Any
@@ -47,6 +47,7 @@ class Preparation:
     """The exec FIFO, open for reading and writing."""
     first_free_fd: int
     """3 + the number of preserved descriptors."""
+    sealed: bool
     no_pivot: bool
     new_keyring: bool
     maps_groups: bool
@@ -81,6 +82,9 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
         # Before its ids are mapped nothing can be made that has an owner.
         _expect(channel, words.MAPPED)
         namespaces.become_root()
+        if not prep.sealed:
+            # An ordinary user has the privilege for that only in here.
+            sealing.seal_in_place()
     # Whatever enters or looks at the container's namespaces must not reach into this memory.
     attributes.prctl(attributes.PR_SET_DUMPABLE, 0)
     posix.setsid()
