@@ -22,8 +22,6 @@ from . import cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from ..spec import Seccomp
 
 # SCMP_ACT_KILL is the older name of KILL_THREAD.
@@ -63,17 +61,15 @@ class Filter:
     """A filter ready to be loaded.
 
     `program` is an array of struct sock_filter, `flags` are seccomp(2)'s, `listener` tells whether
-    load() returns a descriptor for the agent at `linux.seccomp.listenerPath`. `listener_fd` keeps
-    that descriptor, -1 before.
+    load() returns a descriptor for the agent at `linux.seccomp.listenerPath`.
     """
 
-    __slots__ = ("flags", "listener", "listener_fd", "program")
+    __slots__ = ("flags", "listener", "program")
 
     def __init__(self, program: bytes, flags: int) -> None:
         self.program = program
         self.flags = flags
         self.listener = bool(flags & _LISTENER)
-        self.listener_fd = -1
 
     def load(self) -> int:
         """Put the filter in force for the calling process; the listener's descriptor or -1.
@@ -87,9 +83,7 @@ class Filter:
             number = error.errno or 0
             reason = _REASONS.get(number) or strerror(number)
             raise Error("error loading seccomp filter into kernel: " + reason) from None
-        if self.listener:
-            self.listener_fd = fd
-        return self.listener_fd
+        return fd if self.listener else -1
 
 
 def filter_program(seccomp: Seccomp, cache_dir: str) -> Filter | None:
@@ -114,23 +108,6 @@ def filter_program(seccomp: Seccomp, cache_dir: str) -> Filter | None:
     if entry is None or not entry.current:
         return Filter(_build(seccomp, cache_dir, key, entry), flags)
     return Filter(entry.program, flags)
-
-
-def connect(path: str) -> int:
-    """A descriptor connected to the agent at `linux.seccomp.listenerPath`.  Raises Error."""
-    from .notify import connect as connect_to_agent
-
-    return connect_to_agent(path)
-
-
-def hand_over(agent: int, pid: int, number: int, seccomp: Seccomp, state: dict[str, Any]) -> None:
-    """Give the agent (connect()) the listener that is descriptor `number` of process `pid`.
-
-    `state` is the container's, as the runtime-spec has it. Closes `agent`. Raises Error.
-    """
-    from . import notify
-
-    notify.hand_over(agent, pid, number, state, seccomp.get("listenerMetadata") or "")
 
 
 def _build(seccomp: Seccomp, cache_dir: str, key: bytes, old: cache.Entry | None) -> bytes:

@@ -73,7 +73,7 @@ _ADD_REASONS = {
     errno.EPERM: "requested action matches default action of filter",
     errno.EACCES: "requested action matches default action of filter",
     errno.EFAULT: "unrecognized syscall",
-    errno.EINVAL: "two checks on same syscall argument",
+    errno.EINVAL: "this libseccomp does not accept its action",
 }
 
 
