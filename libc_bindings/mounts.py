@@ -122,6 +122,7 @@ def mount_setattr(
     directory_fd: int,
     path: str,
     flags: int,
+    *,
     attr_set: int = 0,
     attr_clr: int = 0,
     propagation: int = 0,

@@ -110,7 +110,9 @@ def set_attributes(
 ) -> None:
     """mount_setattr(2) of the mount `mount_fd`; raises ENOSYS before Linux 5.12."""
     tree = libc.AT_RECURSIVE if recursive else 0
-    libc.mount_setattr(mount_fd, "", libc.AT_EMPTY_PATH | tree, attr_set, attr_clr)
+    libc.mount_setattr(
+        mount_fd, "", libc.AT_EMPTY_PATH | tree, attr_set=attr_set, attr_clr=attr_clr
+    )
 
 
 def set_propagation(mount_fd: int, flags: int) -> None:

@@ -33,7 +33,8 @@ def _mount_v1(target: Target, mount: Any, options: MountOptions) -> None:
     fd, _ = open_mount_point(target, destination, directory=True)
     try:
         check_proc(target, target.place_of(fd), "tmpfs")
-        new_mount(target, fd, "tmpfs", "tmpfs", _RESTRICTED, target.labelled("mode=755"))
+        data = target.labelled("mode=755")
+        new_mount(target, fd, "tmpfs", "tmpfs", flags=_RESTRICTED, data=data)
         root = attach.top_of(fd)
     finally:
         posix.close(fd)
@@ -99,7 +100,7 @@ def _mount_v2(target: Target, mount: Any, options: MountOptions) -> None:
         check_proc(target, target.place_of(fd), "cgroup2")
         source = mount.get("source") or "cgroup"
         try:
-            new_mount(target, fd, source, "cgroup2", options.flags, options.data)
+            new_mount(target, fd, source, "cgroup2", flags=options.flags, data=options.data)
         except OSError as error:
             # In a user namespace without a cgroup namespace of its own the kernel refuses.
             if error.errno not in (EPERM, EBUSY):

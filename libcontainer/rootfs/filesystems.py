@@ -37,7 +37,7 @@ def mapped_filesystem(mapper: Mapper, mount: Any, options: MountOptions, data: s
         context = configured(kind, mount.get("source") or kind, flags, data)
     except OSError as error:
         if error.errno in LACKING:
-            raise Error(f"an id-mapped {kind} needs fsopen(2), Linux 5.2: {error}") from error
+            raise Error(f"an id-mapped {kind} needs fsopen(2), Linux 5.2") from error
         raise
     try:
         fd = libc.fsmount(context, attributes & ~libc.MOUNT_ATTR_RDONLY)

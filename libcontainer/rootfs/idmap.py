@@ -1,5 +1,4 @@
-"""Id-mapped mounts: mount_setattr(2) with MOUNT_ATTR_IDMAP, and user namespaces that carry a
-mapping.
+"""Id-mapped mounts: MOUNT_ATTR_IDMAP, and user namespaces that only carry a mapping.
 
 runtime-spec config.md "Mounts" (uidMappings, gidMappings, options idmap and ridmap).
 """
@@ -58,7 +57,7 @@ class Mapper:
                 mount_fd,
                 "",
                 libc.AT_EMPTY_PATH | tree,
-                libc.MOUNT_ATTR_IDMAP,
+                attr_set=libc.MOUNT_ATTR_IDMAP,
                 userns_fd=self._namespace(mount),
             )
         except OSError as error:

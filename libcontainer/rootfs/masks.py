@@ -18,6 +18,7 @@ from . import attach
 from .devices import reopen_null, verify_null
 from .mounts import clean, is_late_readonly, reason
 from .options import MountOptions
+from .pivot import propagate_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def finish(spec: Any) -> None:
             except OSError as error:
                 raise Error(f"can't make {path} read-only: {reason(error)}") from error
         mask_paths(root_fd, linux.get("maskedPaths") or (), linux.get("mountLabel", ""))
+        propagate_root(root_fd, spec)
     finally:
         posix.close(root_fd)
         attach.drop_places()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import posix
 from _stat import S_IMODE, S_ISDIR, S_ISLNK
-from errno import EINVAL, ENOENT, ENOSYS
+from errno import EINVAL, ELOOP, ENOENT, ENOSYS
 
 from libc_bindings import mounts as libc
 from libc_bindings.paths import PROC_SUPER_MAGIC, fstatfs_type
@@ -63,7 +63,7 @@ class Target:
         self.cgroup = cgroup
 
     def place_of(self, fd: int) -> str:
-        """Where beneath the root `fd` is ("/dev/shm").  Raises Error if it is the root, or outside."""
+        """The path of `fd` in the root, as `/dev/shm`.  Raises Error for the root and outside."""
         path = posix.readlink(attach.place(fd))
         if path == (self.path or "/"):
             raise Error(f"mountpoint {path} is on the top of rootfs {path}")
@@ -161,7 +161,8 @@ def _new_filesystem(target: Target, mount: Any, options: MountOptions) -> None:
             mount_fd = _mapped_mount(target, fd, mount, options, data)
         else:
             source = mount.get("source") or kind
-            new_mount(target, fd, source, kind, first_flags(mount, options), data)
+            flags = first_flags(mount, options)
+            new_mount(target, fd, source, kind, flags=flags, data=data)
         if (
             mount_fd >= 0
             or covered >= 0
@@ -209,14 +210,14 @@ def _mapped_mount(target: Target, fd: int, mount: Any, options: MountOptions, da
     return mount_fd
 
 
-def new_mount(target: Target, fd: int, source: str, kind: str, flags: int, data: str) -> None:
+def new_mount(target: Target, fd: int, source: str, kind: str, *, flags: int, data: str) -> None:
     """mount(2) of a new file system on what `fd` holds, verified to be in the root afterwards."""
     if len(data.encode("utf-8", "surrogateescape")) > _LONGEST_DATA:
         raise Error(f"the options are longer than the {_LONGEST_DATA} bytes that mount(2) takes")
     try:
         libc.mount(source, attach.place(fd), kind, flags, data or None)
     except OSError as error:
-        if error.errno != EINVAL:
+        if error.errno not in (EINVAL, ELOOP):
             raise
         from .filesystems import explain
 
@@ -321,6 +322,8 @@ def open_mount_point(target: Target, destination: str, directory: bool) -> tuple
     except OSError as error:
         if error.errno != ENOENT:
             raise
+    # Nothing can be made in a procfs; say why it would be wrong anyway.
+    check_proc(target, clean(destination), "proc")
     if directory:
         return make_directory(target.fd, destination), True
     return make_file(target.fd, destination), True

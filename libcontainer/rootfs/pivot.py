@@ -16,11 +16,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 _O_DIRECTORY = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
-_PRIVATE_TREES = (
-    libc.MS_PRIVATE | libc.MS_REC,
-    libc.MS_SLAVE | libc.MS_REC,
-    libc.MS_UNBINDABLE | libc.MS_REC,
-)
+
+# With these no mount of the container's is shared, so that the rootfs's parent needs no change.
+_APART = (0, libc.MS_PRIVATE | libc.MS_REC, libc.MS_SLAVE | libc.MS_REC)
 
 
 def _root_propagation(spec: Any) -> int:
@@ -46,8 +44,13 @@ def set_propagation(spec: Any) -> None:
 
     Without a mount namespace "/" is the host's and stays as it is.
     """
-    if has_mount_namespace(spec):
-        libc.mount(None, "/", None, _root_propagation(spec) or libc.MS_SLAVE | libc.MS_REC)
+    if not has_mount_namespace(spec):
+        return
+    flags = _root_propagation(spec) or libc.MS_SLAVE | libc.MS_REC
+    if flags & libc.MS_UNBINDABLE:
+        # The host's mounts are to be bound yet; propagate_root() does the rest.
+        flags = libc.MS_PRIVATE | libc.MS_REC
+    libc.mount(None, "/", None, flags)
 
 
 def bind_root(spec: Any, bundle: str) -> int:
@@ -63,7 +66,7 @@ def bind_root(spec: Any, bundle: str) -> int:
     try:
         fd = posix.open(path, _O_DIRECTORY)
         try:
-            if flags and flags not in _PRIVATE_TREES and has_mount_namespace(spec):
+            if flags not in _APART and has_mount_namespace(spec):
                 _make_parent_private(posix.readlink(attach.place(fd)), flags)
             root_fd = attach.bind(fd, fd, recursive=True)
         finally:
@@ -109,10 +112,16 @@ def pivot(root_fd: int, spec: Any, no_pivot: bool) -> None:
         posix.chroot(".")
         posix.chdir("/")
     posix.close(root_fd)
+
+
+def propagate_root(root_fd: int, spec: Any) -> None:
+    """Make the container's root shared or unbindable if linux.rootfsPropagation says so.
+
+    Last of all: only now is "/" the container's alone, and what is unbindable cannot be masked.
+    """
     flags = _root_propagation(spec)
-    # Only now is it the container's "/" alone that becomes shared.
-    if flags and not flags & (libc.MS_PRIVATE | libc.MS_SLAVE):
-        libc.mount(None, "/", None, flags)
+    if flags & (libc.MS_SHARED | libc.MS_UNBINDABLE) and has_mount_namespace(spec):
+        attach.set_propagation(root_fd, flags)
 
 
 def _pivot_root(root_fd: int) -> None:
