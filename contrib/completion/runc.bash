@@ -1,0 +1,100 @@
+# bash completion for runc; made by contrib/completion/generate.py from runc's own table of options: do not edit
+
+_runc_compgen() {
+    mapfile -t COMPREPLY < <(compgen "$@")
+}
+
+_runc_words() {
+    _runc_compgen -W "$1" -- "$cur"
+}
+
+# The containers below the --root that the command line names.
+_runc_ids() {
+    _runc_words "$("${words[0]}" "${root[@]}" list -q 2>/dev/null)"
+}
+
+_runc_options_of() {
+    case $1 in
+    create) echo "--bundle -b --console-socket --pidfd-socket --pid-file --no-pivot --no-new-keyring --preserve-fds --help -h" ;;
+    delete) echo "--force -f --help -h" ;;
+    exec) echo "--console-socket --pidfd-socket --cwd --env -e --tty -t --user -u --additional-gids -g --process -p --detach -d --pid-file --process-label --apparmor --no-new-privs --cap -c --preserve-fds --cgroup --ignore-paused --help -h" ;;
+    kill) echo "--help -h" ;;
+    list) echo "--format -f --quiet -q --help -h" ;;
+    ps) echo "--format -f --help -h" ;;
+    run) echo "--bundle -b --console-socket --pidfd-socket --pid-file --no-pivot --no-new-keyring --preserve-fds --detach -d --keep --no-subreaper --help -h" ;;
+    spec) echo "--bundle -b --rootless --help -h" ;;
+    start) echo "--help -h" ;;
+    state) echo "--help -h" ;;
+    features) echo "--help -h" ;;
+    *) echo "--debug --log --log-format --root --rootless --help -h --version -v" ;;
+    esac
+}
+
+_runc_value_of() {
+    case $1 in
+    --log) _runc_compgen -f -- "$cur" ;;
+    --log-format) _runc_words "text json" ;;
+    --root) _runc_compgen -d -- "$cur" ;;
+    --rootless) _runc_words "true false auto" ;;
+    --bundle|-b) _runc_compgen -d -- "$cur" ;;
+    --console-socket) _runc_compgen -f -- "$cur" ;;
+    --pidfd-socket) _runc_compgen -f -- "$cur" ;;
+    --pid-file) _runc_compgen -f -- "$cur" ;;
+    --preserve-fds) : ;;
+    --cwd) _runc_compgen -d -- "$cur" ;;
+    --env|-e) : ;;
+    --user|-u) : ;;
+    --additional-gids|-g) : ;;
+    --process|-p) _runc_compgen -f -- "$cur" ;;
+    --process-label) : ;;
+    --apparmor) : ;;
+    --cap|-c) : ;;
+    --cgroup) : ;;
+    --format|-f) _runc_words "table json" ;;
+    esac
+}
+
+_runc() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+    local words=() root=() verb="" count=0 i
+    # Bash cuts --root=DIR at the equals sign: `prev` or the word before it is the option then.
+    [[ $cur == "=" ]] && cur=""
+    [[ $prev == "=" ]] && prev=${COMP_WORDS[COMP_CWORD - 2]}
+    for ((i = 0; i < COMP_CWORD; i++)); do
+        [[ ${COMP_WORDS[i]} == "=" ]] || words+=("${COMP_WORDS[i]}")
+    done
+    for ((i = 1; i < ${#words[@]}; i++)); do
+        case ${words[i]} in
+        --additional-gids|--apparmor|--bundle|--cap|--cgroup|--console-socket|--cwd|--env|--format|--log|--log-format|--pid-file|--pidfd-socket|--preserve-fds|--process|--process-label|--root|--rootless|--user|-b|-c|-e|-f|-g|-p|-u)
+            [[ ${words[i]} == --root && -z $verb ]] && root=(--root "${words[i + 1]}")
+            i=$((i + 1))
+            ;;
+        -*) ;;
+        *)
+            if [[ -z $verb ]]; then verb=${words[i]}; else count=$((count + 1)); fi
+            ;;
+        esac
+    done
+
+    COMPREPLY=()
+    case $prev in
+    --additional-gids|--apparmor|--bundle|--cap|--cgroup|--console-socket|--cwd|--env|--format|--log|--log-format|--pid-file|--pidfd-socket|--preserve-fds|--process|--process-label|--root|--rootless|--user|-b|-c|-e|-f|-g|-p|-u)
+        _runc_value_of "$prev"
+        return
+        ;;
+    esac
+    case $verb:$count:$cur in
+    :0:-*) _runc_words "--debug --log --log-format --root --rootless --help -h --version -v" ;;
+    :0:* | help:0:*) _runc_words "create delete exec kill list ps run spec start state features help" ;;
+    exec:[1-9]*:* | ps:[1-9]*:*) _runc_compgen -f -- "$cur" ;;
+    *:*:-*) _runc_words "$(_runc_options_of "$verb")" ;;
+    kill:1:*) _runc_words "HUP INT QUIT KILL USR1 USR2 TERM CONT STOP WINCH" ;;
+    *:0:*)
+        case $verb in
+        delete|exec|kill|ps|start|state) _runc_ids ;;
+        esac
+        ;;
+    esac
+}
+
+complete -F _runc runc
