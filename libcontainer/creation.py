@@ -434,7 +434,9 @@ def _accompany(creation: Creation) -> None:
         if linux.get("netDevices"):
             from libcontainer import netdevices
 
-            netdevices.move(linux["netDevices"], pid)
+            # Not of /proc/PID: init may be on its way to a namespace that it joins.
+            network = namespaces.path_of(spec, "network") or f"/proc/{pid}/ns/net"
+            netdevices.move(linux["netDevices"], network)
         channel.send(words.PLACED)
         _converse(creation, channel)
         # Now that everything is set up under our own limits.

@@ -94,6 +94,14 @@ def plan_to_join(pid: int) -> Plan:
     return Plan(0, joined)
 
 
+def path_of(spec: Any, kind: str) -> str:
+    """The path of the namespace of this type that the config joins, "" if it joins none."""
+    for entry in (spec.get("linux") or {}).get("namespaces") or ():
+        if entry["type"] == kind:
+            return entry.get("path") or ""
+    return ""
+
+
 def paths(pid: int) -> dict[str, str]:
     """state.json's namespace_paths of the process `pid`."""
     names = ("CGROUP", "IPC", "NET", "NS", "PID", "TIME", "USER", "UTS")
