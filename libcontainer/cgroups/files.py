@@ -1,0 +1,202 @@
+"""Control files and cgroup directories: read, write, make, remove, list.
+
+Every control file is read and written with one open(2), one read or write, and one close: the
+kernel takes a value whole, and what it gives back fits one buffer (long lists excepted).
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+import time
+
+from libcontainer.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+RESOURCES = "linux.resources."
+"""Where the properties that errors name stand in the config."""
+
+_GONE = (errno.ENOENT, errno.ENODEV)
+"""What the kernel says of a cgroup that is removed: ENODEV on a file that was open before."""
+
+
+class LimitError(Error):
+    """The kernel refused a limit; `errno` says why."""
+
+    def __init__(self, prop: str, value: str, path: str, number: int) -> None:
+        self.errno = number
+        reason = posix.strerror(number)
+        super().__init__(
+            "%s%s: failed to write %s: write %s: %s"
+            % (RESOURCES, prop, _quoted(value), path, reason[:1].lower() + reason[1:])
+        )
+
+
+def _quoted(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def read(path: str) -> str:
+    """The whole text of a control file; OSError with the path."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        data = posix.read(fd, 65536)
+        # seq_file gives at most a page and a half at a time: only an empty read is the end.
+        if len(data) > 2048:
+            while True:
+                more = posix.read(fd, 65536)
+                if not more:
+                    break
+                data += more
+    except OSError as failure:
+        raise OSError(failure.errno, failure.strerror, path) from None
+    finally:
+        posix.close(fd)
+    return data.decode()
+
+
+def read_if_there(path: str) -> str:
+    """The text of a control file, "" where the file or its cgroup does not exist."""
+    try:
+        return read(path)
+    except OSError as failure:
+        if failure.errno in _GONE:
+            return ""
+        raise
+
+
+def write(path: str, value: str) -> None:
+    """Write a control file that exists; OSError with the path."""
+    fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
+    try:
+        posix.write(fd, value.encode())
+    except OSError as failure:
+        raise OSError(failure.errno, failure.strerror, path) from None
+    finally:
+        posix.close(fd)
+
+
+def limit(directory: str, name: str, value: Any, prop: str) -> None:
+    """Write the value of property `prop` (below linux.resources); LimitError names it."""
+    path = directory + "/" + name
+    text = str(value)
+    try:
+        write(path, text)
+    except OSError as failure:
+        raise LimitError(prop, text, path, failure.errno or 0) from None
+
+
+def limits(directory: str, name: str, values: list[str], prop: str) -> None:
+    """Write several values to one file that keeps a table: one write(2) for each, as it wants."""
+    path = directory + "/" + name
+    value = ""
+    try:
+        fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
+        try:
+            for value in values:
+                posix.write(fd, value.encode())
+        finally:
+            posix.close(fd)
+    except OSError as failure:
+        raise LimitError(prop, value or values[0], path, failure.errno or 0) from None
+
+
+def exists(path: str) -> bool:
+    """Whether a file or directory can be seen."""
+    return posix.access(path, posix.F_OK)
+
+
+def make(path: str) -> bool:
+    """Make a cgroup and the missing ones above it; False if it was there.  OSError."""
+    try:
+        posix.mkdir(path, 0o755)
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        parent = path.rpartition("/")[0]
+        if not parent:
+            raise
+        make(parent)
+        return make(path)
+    return True
+
+
+def join(directory: str, pid: int) -> None:
+    """Move process `pid` into a cgroup; cgroups(7).  OSError with the path.
+
+    EINVAL is what the kernel says of a task that clone(2) has not finished: it is tried again.
+    """
+    path = directory + "/cgroup.procs"
+    for _ in range(4):
+        try:
+            return write(path, str(pid))
+        except OSError as failure:
+            if failure.errno != errno.EINVAL:
+                raise
+        time.sleep(0.03)
+    return write(path, str(pid))
+
+
+def remove(path: str) -> None:
+    """Remove a cgroup and those below it; a missing one is fine.
+
+    EBUSY is tried again for a second in all, since processes that were killed leave a cgroup some
+    time after their parent could reap them. OSError if it stays.
+    """
+    try:
+        posix.rmdir(path)
+        return
+    except OSError as failure:
+        if failure.errno == errno.ENOENT:
+            return
+    # Listing tells a cgroup that never was (a read-only mount says EROFS for any) from a full one.
+    try:
+        below = _children(path)
+    except FileNotFoundError:
+        return
+    for child in below:
+        remove(child)
+    delay = 0.001
+    while True:
+        try:
+            posix.rmdir(path)
+            return
+        except OSError as failure:
+            if failure.errno == errno.ENOENT:
+                return
+            if failure.errno not in (errno.EBUSY, errno.EINTR) or delay > 0.6:
+                raise
+        time.sleep(delay)
+        delay *= 2
+
+
+def _children(path: str) -> list[str]:
+    with posix.scandir(path) as entries:
+        return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+
+def pids(directory: str) -> list[int]:
+    """The processes of one cgroup, not of those below it; OSError."""
+    try:
+        text = read(directory + "/cgroup.procs")
+    except OSError as failure:
+        # A threaded cgroup has no list of processes: cgroups(7), "Thread mode".
+        if failure.errno != errno.EOPNOTSUPP:
+            raise
+        text = read(directory + "/cgroup.threads")
+    return list(map(int, text.split()))
+
+
+def all_pids(directory: str) -> list[int]:
+    """The processes of a cgroup and of all below it; OSError only for the cgroup itself."""
+    found = pids(directory)
+    for child in _children(directory):
+        try:
+            found += all_pids(child)
+        except OSError as failure:
+            if failure.errno not in _GONE:
+                raise
+    return found

@@ -1,0 +1,208 @@
+"""cgroup v1: one hierarchy per controller, one file here per controller.
+
+Documentation/admin-guide/cgroup-v1/cgroups.rst. Hybrid hosts have a v2 hierarchy beside it (the
+controller "" here).
+"""
+
+from __future__ import annotations
+
+import errno
+
+from libcontainer.cgroups import files
+from libcontainer.cgroups.base import Manager
+from libcontainer.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from libcontainer.cgroups import CgroupView
+
+
+class LegacyManager(Manager):
+    """A container's cgroups in the v1 hierarchies."""
+
+    version = 1
+
+    def __init__(self, paths: dict[str, str], mounts: dict[str, str]) -> None:
+        super().__init__(paths)
+        self.mounts = mounts
+
+    @property
+    def main(self) -> str:
+        # Any hierarchy would do; devices is the one that has to be there.
+        return self.paths.get("devices") or next(iter(self.paths.values()), "")
+
+    def check_limits(self) -> None:
+        resources = self.resources
+        if resources.get("unified"):
+            raise Error("invalid configuration: cannot use unified on cgroup v1")
+        for controller, asked, _ in setters(resources):
+            if controller not in self.paths:
+                raise Error(
+                    "%s%s cannot be set: the host has no cgroup v1 %s hierarchy"
+                    % (files.RESOURCES, asked[0][0], controller)
+                )
+            mount = self.mounts.get(controller, "")
+            for prop, name in asked:
+                if name and not files.exists(mount + "/" + name):
+                    raise Error(
+                        "%s%s cannot be set: this kernel's %s controller has no %s"
+                        % (files.RESOURCES, prop, controller, name)
+                    )
+        if "devices" not in self.paths and not self.rootless:
+            raise Error("the host has no cgroup v1 devices hierarchy, which containers rely on")
+
+    def create(self) -> None:
+        made = set()
+        for controller, directory in list(self.paths.items()):
+            if directory in made:
+                continue
+            try:
+                if controller == "cpuset":
+                    from libcontainer.cgroups.v1 import cpuset
+
+                    cpuset.create(directory, self.mounts[controller])
+                else:
+                    files.make(directory)
+            except OSError as failure:
+                if not self.may_do_without(failure) and not _optional(controller):
+                    raise
+                del self.paths[controller]
+            made.add(directory)
+
+    def apply(self, pid: int) -> None:
+        self._set_realtime()
+        joined = set()
+        for controller, directory in list(self.paths.items()):
+            if directory in joined:
+                continue
+            try:
+                files.join(directory, pid)
+            except OSError as failure:
+                if not self.may_do_without(failure) and not _optional(controller):
+                    raise
+                del self.paths[controller]
+            joined.add(directory)
+
+    def _set_realtime(self) -> None:
+        """A real-time task may only join a cgroup that has real-time bandwidth."""
+        cpu = self.resources.get("cpu") or {}
+        if cpu.get("realtimeRuntime") and "cpu" in self.paths:
+            from libcontainer.cgroups.v1.cpu import set_realtime
+
+            set_realtime(self.paths["cpu"], cpu)
+
+    def set(self, resources: dict[str, Any], *, devices: bool = True) -> None:
+        if resources.get("unified"):
+            raise Error("invalid configuration: cannot use unified on cgroup v1")
+        if devices:
+            self._set_devices(resources)
+        for controller, _, setter in setters(resources):
+            if controller not in self.paths:
+                raise Error(
+                    "cannot set %s limit: container could not join or create cgroup" % controller
+                )
+            setter(self.paths[controller], resources)
+
+    def _set_devices(self, resources: dict[str, Any]) -> None:
+        from libcontainer.cgroups.devices import policy
+        from libcontainer.cgroups.v1 import devices
+
+        wanted = policy(resources, self.devices)
+        if "devices" not in self.paths:
+            return
+        try:
+            devices.set(self.paths["devices"], wanted)
+        except (OSError, files.LimitError):
+            # A user namespace's root may not change them; nor may it open more than it could before.
+            if not self.rootless and not in_user_namespace():
+                raise
+
+    def freeze(self) -> None:
+        from libcontainer.cgroups.v1 import freezer
+
+        freezer.freeze(self._freezer())
+
+    def thaw(self) -> None:
+        from libcontainer.cgroups.v1 import freezer
+
+        freezer.thaw(self._freezer())
+
+    def frozen(self) -> bool:
+        directory = self.paths.get("freezer")
+        if not directory:
+            return False
+        from libcontainer.cgroups.v1 import freezer
+
+        return freezer.frozen(directory)
+
+    def _freezer(self) -> str:
+        directory = self.paths.get("freezer")
+        if not directory:
+            raise Error("cannot toggle freezer: cgroups not configured for container")
+        return directory
+
+    def view(self, namespaced: bool) -> CgroupView:
+        from libcontainer.cgroups import CgroupView
+
+        grouped: dict[str, list[str]] = {}
+        for controller in self.paths:
+            if controller:
+                grouped.setdefault(self.mounts[controller], []).append(controller)
+        hierarchies = [
+            (",".join(names), mount, self.paths[names[0]][len(mount) :])
+            for mount, names in grouped.items()
+        ]
+        return CgroupView(1, hierarchies, namespaced)
+
+
+def _optional(controller: str) -> bool:
+    """Whether a container does without: named hierarchies limit nothing, nor does misc."""
+    return controller in ("", "misc") or "=" in controller
+
+
+def in_user_namespace() -> bool:
+    """Whether the caller is in another user namespace than the machine's first."""
+    return files.read_if_there("/proc/self/uid_map").split() != ["0", "0", "4294967295"]
+
+
+def setters(
+    resources: dict[str, Any],
+) -> list[tuple[str, list[tuple[str, str]], Callable[[str, dict[str, Any]], None]]]:
+    """(controller, properties with their files, function) for each controller with a limit.
+
+    In the order in which they are to be set; only the modules that are needed are imported.
+    """
+    found: list[tuple[str, list[tuple[str, str]], Callable[[str, dict[str, Any]], None]]] = []
+    if resources.get("cpu"):
+        from libcontainer.cgroups.v1 import cpu, cpuset
+
+        found.append((cpuset.CONTROLLER, cpuset.wanted(resources), cpuset.set))
+        found.append((cpu.CONTROLLER, cpu.wanted(resources), cpu.set))
+    if resources.get("memory"):
+        from libcontainer.cgroups.v1 import memory
+
+        found.append((memory.CONTROLLER, memory.wanted(resources), memory.set))
+    if resources.get("pids"):
+        from libcontainer.cgroups.v1 import pids
+
+        found.append((pids.CONTROLLER, pids.wanted(resources), pids.set))
+    if resources.get("blockIO"):
+        from libcontainer.cgroups.v1 import blkio
+
+        found.append((blkio.CONTROLLER, blkio.wanted(resources), blkio.set))
+    if resources.get("hugepageLimits"):
+        from libcontainer.cgroups.v1 import hugetlb
+
+        found.append((hugetlb.CONTROLLER, hugetlb.wanted(resources), hugetlb.set))
+    if resources.get("network"):
+        from libcontainer.cgroups.v1 import net
+
+        for controller, asked, setter in net.setters(resources):
+            found.append((controller, asked, setter))
+    if resources.get("rdma"):
+        from libcontainer.cgroups.v1 import rdma
+
+        found.append((rdma.CONTROLLER, rdma.wanted(resources), rdma.set))
+    return [entry for entry in found if entry[1]]
