@@ -40,16 +40,17 @@ def _mount_v1(target: Target, mount: Any, options: MountOptions) -> None:
         posix.close(fd)
     try:
         for controllers, host_path, own_path in target.cgroup.hierarchies:
-            name = controllers[5:] if controllers.startswith("name=") else controllers
+            name = host_path.rpartition("/")[2]
             posix.mkdir(name, 0o755, dir_fd=root)
             if target.cgroup.namespace:
                 _mount_hierarchy(root, name, controllers, options)
             else:
                 source = (host_path + "/" + own_path.strip("/")).rstrip("/")
                 _bind_hierarchy(target, root, name, source, options)
-            if "," in name:
-                for controller in name.split(","):
-                    posix.symlink(name, controller, dir_fd=root)
+            if "," in controllers:
+                for controller in controllers.split(","):
+                    if controller != name:
+                        posix.symlink(name, controller, dir_fd=root)
         if options.flags & libc.MS_RDONLY:
             attach.set_readonly(root)
         finish_mount(root, options)

@@ -96,7 +96,7 @@ def mount_all(root_fd: int, spec: Any, sources: Sources, cgroup: Any) -> None:
     try:
         for index, mount in enumerate(spec.get("mounts") or ()):
             try:
-                _mount(target, mount, MountOptions(mount.get("options") or []))
+                _mount(target, mount, sources.options[index])
             except (OSError, Error) as error:
                 raise Error(
                     'error mounting "%s" to rootfs at "%s": %s (config.json: mounts[%d])'
@@ -219,13 +219,21 @@ def new_mount(target: Target, fd: int, source: str, kind: str, *, flags: int, da
     except OSError as error:
         if error.errno not in (EINVAL, ELOOP):
             raise
-        from .filesystems import explain
-
-        words = explain(kind, source, flags, data)
+        words = _explanation(kind, source, flags, data)
         if not words:
             raise
         raise Error(f"mount: {words}") from error
     target.place_of(fd)
+
+
+def _explanation(kind: str, source: str, flags: int, data: str) -> str:
+    """What the kernel would say through fsopen(2) about options that mount(2) refused, or ""."""
+    try:
+        from .filesystems import explain
+    except ImportError:
+        # Root in a user namespace may be unable to read the program's own files.
+        return ""
+    return explain(kind, source, flags, data)
 
 
 def first_flags(mount: Any, options: MountOptions) -> int:

@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 class Sources:
     """Opens the sources of mounts; relative ones are relative to `bundle`."""
 
-    __slots__ = ("broker", "bundle", "mapper")
+    __slots__ = ("broker", "bundle", "mapper", "options")
 
-    def __init__(self, bundle: str) -> None:
+    def __init__(self, bundle: str, options: list[MountOptions]) -> None:
         self.bundle = bundle
+        self.options = options
+        """Those of the config's mounts, in their order."""
         self.broker: Broker | None = None
         self.mapper: Mapper | None = None
 
@@ -113,19 +115,22 @@ def _clone(directory_fd: int, path: str, options: MountOptions) -> tuple[int, bo
 def open_sources(spec: Any, bundle: str) -> Sources:
     """What mounting will need of the host, before the container's namespaces are made.
 
-    Nothing is opened and no process started unless there is a user namespace, mounts that may
-    need the host's privileges, and those privileges. Raises OSError.
+    A process is started only if there is a user namespace, mounts that may need the host's
+    privileges, and those privileges. Raises OSError.
     """
-    sources = Sources(bundle)
+    mounts = spec.get("mounts") or []
+    sources = Sources(bundle, [MountOptions(mount.get("options") or []) for mount in mounts])
     namespaces = (spec.get("linux") or {}).get("namespaces") or ()
-    if posix.geteuid() != 0 or not any(entry["type"] == "user" for entry in namespaces):
+    if not any(entry["type"] == "user" for entry in namespaces):
         return sources
     needing = []
-    for mount in spec.get("mounts") or ():
-        options = MountOptions(mount.get("options") or [])
+    for mount, options in zip(mounts, sources.options):
+        if options.copy_up:
+            # Loaded now: root in the user namespace may not be able to read the program's files.
+            from . import copyup  # noqa: F401
         if is_bind(mount, options) or is_mapped(mount, options):
             needing.append(mount)
-    if needing:
+    if needing and posix.geteuid() == 0:
         from .broker import start
 
         sources.broker = start(needing, sources.path)
