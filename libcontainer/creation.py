@@ -300,7 +300,7 @@ def seccomp_filter(profile: Any, root: str) -> Any:
         return None
     from libcontainer import seccomp
 
-    return seccomp.filter_program(profile, f"{root}/.seccomp")
+    return seccomp.filter_program(profile, f"{root}/~seccomp")
 
 
 def connect_agent(filter: Any, linux: Any) -> int:
