@@ -18,6 +18,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
+__all__ = [
+    "BYTES", "CHAR", "INT", "LONG", "PATH", "POINTER", "U64", "UINT", "ULONG",
+    "address", "bind", "bind_syscall", "buffer", "check", "get_errno", "pack",
+]  # fmt: skip
+
 try:
     from _ctypes import (
         FUNCFLAG_CDECL,

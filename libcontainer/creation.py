@@ -291,7 +291,7 @@ def maps_groups(linux: Any, plan: namespaces.Plan) -> bool:
     """
     if posix.geteuid() == 0 or not plan.has(kernel.CLONE_NEWUSER):
         return True
-    return not namespaces.is_only(linux.get("gidMappings") or (), posix.getegid())
+    return not namespaces.is_only(linux.get("gidMappings") or [], posix.getegid())
 
 
 def seccomp_filter(profile: Any, root: str) -> Any:

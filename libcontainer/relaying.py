@@ -73,17 +73,17 @@ def wait(pid: int, relay: Relay) -> int:
                 if chunk:
                     pending = _feed(relay.master, pending + chunk)
                 else:
+                    # As runc: the end of our input is no end of file for a terminal.
                     waiting.unregister(0)
                     reading = False
-                    pending = _feed(relay.master, pending + b"\x04")
         _watch(waiting, relay.master, select.POLLIN | (select.POLLOUT if pending else 0))
         if reading:
             _watch(waiting, 0, select.POLLIN if len(pending) < _CHUNK else 0)
         while caught:
-            number = caught.pop(0)
-            if number == signals.SIGWINCH and relay.terminal >= 0:
+            signal = caught.pop(0)
+            if signal == signals.SIGWINCH and relay.terminal >= 0:
                 terminals.copy_size(relay.terminal, relay.master)
-            supervise.forward(pid, number)
+            supervise.forward(pid, signal)
         status = supervise.reap(pid)
     signals.set_wakeup_fd(-1)
     while _show(relay.master):

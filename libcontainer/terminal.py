@@ -33,7 +33,7 @@ def connect(path: str) -> int:
 def pair() -> tuple[int, int]:
     """Two connected descriptors, to send() and receive() one through."""
     kind = _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)  # type: ignore[attr-defined]
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
     return ours.detach(), theirs.detach()
 
 
