@@ -12,6 +12,7 @@ import posix
 import shutil
 import subprocess
 import sys
+import tempfile
 from typing import Any, Callable, Iterator
 
 import pytest
@@ -60,6 +61,16 @@ def copy(tmp_path: pathlib.Path) -> str:
     target = tmp_path / "python3"
     shutil.copy(os.path.realpath("/proc/self/exe"), target)
     return str(target)
+
+
+@pytest.fixture
+def open_copy() -> Iterator[str]:
+    """A copy of this interpreter where every user can reach it."""
+    directory = pathlib.Path(tempfile.mkdtemp())
+    directory.chmod(0o755)
+    shutil.copy(os.path.realpath("/proc/self/exe"), directory / "python3")
+    yield str(directory / "python3")
+    shutil.rmtree(directory)
 
 
 def command(program: str, script: str, *arguments: str) -> list[str]:
@@ -376,10 +387,7 @@ assert sealing.is_sealed() and sealing.seal()
     assert done.returncode == 0, done.stderr.decode()
 
 
-def test_an_ordinary_user_in_a_user_namespace(copy: str, tmp_path: pathlib.Path) -> None:
-    for directory in (tmp_path, *tmp_path.parents):
-        if directory.stat().st_mode & 0o5 != 0o5:
-            pytest.skip(f"{directory} is closed to other users")
+def test_an_ordinary_user_in_a_user_namespace(open_copy: str) -> None:
     script = """
 posix.setgroups([])
 posix.setresgid(1000, 1000, 1000)
@@ -393,7 +401,7 @@ except OSError:
 sealing.seal_in_place()
 assert sealing.is_sealed()
 """
-    done = run(copy, PROLOGUE + "import encodings.idna, fcntl\n" + script)
+    done = run(open_copy, PROLOGUE + "import fcntl\n" + script)
     if done.returncode == 77:
         pytest.skip("no user namespaces for ordinary users here")
     assert done.returncode == 0, done.stderr.decode()
