@@ -27,8 +27,6 @@ FILE_NAME = "config.json"
 
 _MOST_FAULTS = 100
 
-_RESCTRL = "/sys/fs/resctrl"
-
 
 def load(bundle: str) -> Spec:
     """Return the config of the bundle in the directory `bundle`, unchecked.
@@ -160,7 +158,9 @@ def _check_namespace(namespace: Any, place: str, linux: Any, faults: list[str]) 
 
 
 def _check_resctrl(section: Any, faults: list[str]) -> None:
-    root = _resctrl_root()
+    from . import intelrdt
+
+    root = intelrdt.mount_point()
     if not root:
         faults.append(
             "linux.intelRdt: intelRdt is specified in config, but Intel RDT is not enabled"
@@ -175,22 +175,6 @@ def _check_resctrl(section: Any, faults: list[str]) -> None:
                 "linux.intelRdt.%s: intelRdt.%s is specified in config, but %s is not enabled"
                 % (name, name, feature)
             )
-
-
-def _resctrl_root() -> str:
-    """Return where the resctrl file system is mounted, or an empty string."""
-    if _exists(_RESCTRL + "/schemata"):
-        return _RESCTRL
-    fd = posix.open("/proc/self/mountinfo", posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        lines = jsonio.read_bytes(fd, "mountinfo").split(b"\n")
-    finally:
-        posix.close(fd)
-    for line in lines:
-        fields, _, source = line.partition(b" - ")
-        if source.startswith(b"resctrl "):
-            return fields.split(b" ")[4].decode("utf-8", "surrogateescape")
-    return ""
 
 
 def _exists(path: str) -> bool:

@@ -303,6 +303,10 @@ def _accompany(
     process = execution.process
     manager = cgroups.restore(made.data["cgroup"])
     manager.join(pid, cgroup)
+    if made.data.get("intel_rdt_path"):
+        from libcontainer import intelrdt
+
+        intelrdt.join(made.data, pid)
     affinity = process.get("execCPUAffinity") or {}
     if affinity.get("final"):
         processes.set_affinity(pid, affinity["final"])

@@ -46,16 +46,15 @@ def _linux() -> dict[str, Any]:
         "seccomp": _seccomp(),
         "apparmor": {"enabled": True},
         "selinux": {"enabled": True},
-        "intelRdt": {"enabled": False},
+        "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
         "memoryPolicy": _memory_policy(),
         "mountExtensions": {"idmap": {"enabled": True}},
-        "netDevices": {"enabled": False},
+        "netDevices": {"enabled": True},
     }
 
 
 def _seccomp() -> dict[str, Any]:
-    from libc_bindings.seccomp import flags_available
-    from libcontainer.seccomp import ACTIONS, FLAGS
+    from libcontainer.seccomp import ACTIONS, FLAGS, flag_supported
     from libcontainer.seccomp.build import ARCHITECTURES, OPERATORS
 
     return {
@@ -64,7 +63,7 @@ def _seccomp() -> dict[str, Any]:
         "operators": sorted(OPERATORS),
         "archs": sorted(ARCHITECTURES),
         "knownFlags": sorted(FLAGS),
-        "supportedFlags": sorted(name for name, bits in FLAGS.items() if flags_available(bits)),
+        "supportedFlags": sorted(filter(flag_supported, FLAGS)),
     }
 
 
