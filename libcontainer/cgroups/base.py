@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from libcontainer.cgroups import CgroupView
+    from libcontainer.cgroups.entrance import Entrance
 
 _DENIED = (errno.EPERM, errno.EACCES, errno.EROFS)
 
@@ -42,7 +43,7 @@ class Manager:
         """
         main = self.main
         try:
-            present = files.all_pids(main) if main else []
+            present = files.all_pids(main)
         except OSError as failure:
             # The cgroup may be missing, or just be removed by someone.
             if failure.errno not in (errno.ENOENT, errno.ENODEV):
@@ -72,6 +73,18 @@ class Manager:
     def apply(self, pid: int) -> None:
         """Move a process into the cgroups that `create` made."""
         raise AssertionError("defined by each version")
+
+    def entrance(self) -> Entrance:
+        """Ways in for a child that is about to be cloned, faster than apply(): see entrance.py."""
+        raise AssertionError("defined by each version")
+
+    def apply_unified(self, pid: int) -> None:
+        """Move a process into the v2 cgroup, the host's only one or a hybrid host's."""
+        try:
+            files.join(self.paths[""], pid)
+        except OSError as failure:
+            if self.version == 2 and not self.may_do_without(failure):
+                raise
 
     def set(self, resources: dict[str, Any], *, devices: bool = True) -> None:
         """Write limits; properties that are absent stay as they are.
@@ -143,6 +156,10 @@ class Manager:
         finally:
             if froze:
                 self.thaw()
+
+    def oom_killed(self) -> bool:
+        """Whether the kernel killed a process of the container for want of memory."""
+        raise AssertionError("defined by each version")
 
     def destroy(self) -> None:
         """Remove the cgroups, waiting up to a second for dying processes; missing ones are fine."""

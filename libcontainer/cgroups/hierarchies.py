@@ -6,7 +6,7 @@ cgroups(7); the rules for `linux.cgroupsPath` are those of the runtime-spec (con
 
 from __future__ import annotations
 
-from libcontainer.cgroups.files import exists, read
+from libcontainer.cgroups.files import exists, read, read_if_there
 from libcontainer.errors import Error
 
 UNIFIED = "/sys/fs/cgroup"
@@ -137,3 +137,8 @@ def v2_path(cgroups_path: str, name: str) -> str:
     if own is None:
         raise Error("/proc/self/cgroup has no cgroup v2 entry")
     return UNIFIED + (own.rpartition("/")[0] or "") + "/" + inner
+
+
+def in_user_namespace() -> bool:
+    """Whether the caller is in another user namespace than the machine's first."""
+    return read_if_there("/proc/self/uid_map").split() != ["0", "0", "4294967295"]

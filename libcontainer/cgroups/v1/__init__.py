@@ -6,9 +6,9 @@ controller "" here).
 
 from __future__ import annotations
 
-import errno
+import posix
 
-from libcontainer.cgroups import files
+from libcontainer.cgroups import files, hierarchies
 from libcontainer.cgroups.base import Manager
 from libcontainer.errors import Error
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
     from libcontainer.cgroups import CgroupView
+    from libcontainer.cgroups.entrance import Entrance
 
 
 class LegacyManager(Manager):
@@ -85,6 +86,31 @@ class LegacyManager(Manager):
                 del self.paths[controller]
             joined.add(directory)
 
+    def entrance(self) -> Entrance:
+        from libcontainer.cgroups.entrance import Entrance
+
+        self._set_realtime()
+        found = Entrance()
+        opened = {}
+        for controller, directory in list(self.paths.items()):
+            if directory in opened:
+                continue
+            try:
+                if not controller:
+                    flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
+                    found.cgroup_fd = posix.open(directory, flags)
+                    continue
+                fd = posix.open(directory + "/tasks", posix.O_WRONLY | posix.O_CLOEXEC)
+            except OSError as failure:
+                if not self.may_do_without(failure) and not _optional(controller):
+                    found.close()
+                    raise
+                del self.paths[controller]
+                continue
+            opened[directory] = fd
+            (found.memory if controller == "memory" else found.tasks).append(fd)
+        return found
+
     def _set_realtime(self) -> None:
         """A real-time task may only join a cgroup that has real-time bandwidth."""
         cpu = self.resources.get("cpu") or {}
@@ -116,7 +142,7 @@ class LegacyManager(Manager):
             devices.set(self.paths["devices"], wanted)
         except (OSError, files.LimitError):
             # A user namespace's root may not change them; nor may it open more than it could before.
-            if not self.rootless and not in_user_namespace():
+            if not self.rootless and not hierarchies.in_user_namespace():
                 raise
 
     def freeze(self) -> None:
@@ -131,7 +157,7 @@ class LegacyManager(Manager):
 
     def frozen(self) -> bool:
         directory = self.paths.get("freezer")
-        if not directory:
+        if not directory or not files.exists(directory):
             return False
         from libcontainer.cgroups.v1 import freezer
 
@@ -142,6 +168,13 @@ class LegacyManager(Manager):
         if not directory:
             raise Error("cannot toggle freezer: cgroups not configured for container")
         return directory
+
+    def oom_killed(self) -> bool:
+        text = files.read_if_there(self.paths.get("memory", "") + "/memory.oom_control")
+        for line in text.splitlines():
+            if line.startswith("oom_kill "):
+                return line != "oom_kill 0"
+        return False
 
     def view(self, namespaced: bool) -> CgroupView:
         from libcontainer.cgroups import CgroupView
@@ -160,11 +193,6 @@ class LegacyManager(Manager):
 def _optional(controller: str) -> bool:
     """Whether a container does without: named hierarchies limit nothing, nor does misc."""
     return controller in ("", "misc") or "=" in controller
-
-
-def in_user_namespace() -> bool:
-    """Whether the caller is in another user namespace than the machine's first."""
-    return files.read_if_there("/proc/self/uid_map").split() != ["0", "0", "4294967295"]
 
 
 def setters(

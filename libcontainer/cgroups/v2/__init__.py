@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
     from libcontainer.cgroups import CgroupView
-
-# What the kernel can only hand to threads of one process as well: cgroups(7), "Thread mode".
-_THREADED = ("cpu", "cpuset", "perf_event", "pids")
+    from libcontainer.cgroups.entrance import Entrance
 
 
 class UnifiedManager(Manager):
@@ -109,6 +107,16 @@ class UnifiedManager(Manager):
         if self.main:
             files.join(self.main, pid)
 
+    def entrance(self) -> Entrance:
+        from libcontainer.cgroups.entrance import Entrance, is_roomy
+
+        found = Entrance()
+        # What joins a cgroup later is not charged for what it had before, what is born there is.
+        if self.main and is_roomy((self.resources.get("memory") or {}).get("limit")):
+            flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
+            found.cgroup_fd = posix.open(self.main, flags)
+        return found
+
     def set(self, resources: dict[str, Any], *, devices: bool = True) -> None:
         unified = resources.get("unified") or {}
         check_unified(unified)
@@ -173,7 +181,7 @@ class UnifiedManager(Manager):
             freezer.thaw(self.main)
 
     def frozen(self) -> bool:
-        if not self.main:
+        if not self.main or not files.exists(self.main):
             return False
         from libcontainer.cgroups.v2 import freezer
 
@@ -190,6 +198,13 @@ class UnifiedManager(Manager):
                 if failure.errno not in (errno.ENOENT, errno.EOPNOTSUPP):
                     raise
         super().kill(signal)
+
+    def oom_killed(self) -> bool:
+        text = files.read_if_there(self.main + "/memory.events")
+        for line in text.splitlines():
+            if line.startswith("oom_kill "):
+                return line != "oom_kill 0"
+        return False
 
     def view(self, namespaced: bool) -> CgroupView:
         from libcontainer.cgroups import CgroupView

@@ -1,0 +1,82 @@
+"""How a child gets into its cgroups without waiting.
+
+Moving another process takes a lock (cgroup_threadgroup_rwsem) whose taker waits for an RCU grace
+period: 5 to 15 ms, more than all else that a container's start needs of the kernel. There are two
+ways around it. A task that moves itself alone, by writing 0 to cgroup v1's `tasks`, needs no lock
+(Linux 5.13; before, it is as slow as ever). And clone3(2) with CLONE_INTO_CGROUP (Linux 5.7) has the
+child born in a cgroup v2, where `cgroup.procs` knows no such shortcut.
+
+    entrance = manager.entrance()                     host, after create()
+    pid = clone(flags, entrance.cgroup_fd)
+      child:  entrance.enter()                        all but v1's memory
+              entrance.enter_memory()                 as late as possible before execve(2)
+      host:   entrance.finish(manager, pid, born)     born: the clone was made into cgroup_fd
+
+What the child touches after it entered the memory cgroup is charged to the container: on v1 next to
+nothing that way. On v2, with one hierarchy for all, a container with a small limit is not born there
+(`cgroup_fd` is -1): it would be killed for the runtime's own memory.
+"""
+
+from __future__ import annotations
+
+import posix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from libcontainer.cgroups.base import Manager
+
+ROOMY = 64 << 20
+"""A memory limit from which on the runtime's memory before the execve(2) is no matter."""
+
+
+class Entrance:
+    """Descriptors through which a child enters; open from Manager.entrance() to the child's end."""
+
+    __slots__ = ("cgroup_fd", "memory", "tasks")
+
+    def __init__(self) -> None:
+        self.tasks: list[int] = []
+        self.memory: list[int] = []
+        self.cgroup_fd = -1
+        """The v2 cgroup for CLONE_INTO_CGROUP, or -1 where the child is better not born in it."""
+
+    def enter(self) -> None:
+        """In the child, its only thread: enter the v1 hierarchies but memory.  OSError."""
+        self._enter(self.tasks)
+        if self.cgroup_fd >= 0:
+            posix.close(self.cgroup_fd)
+            self.cgroup_fd = -1
+
+    def enter_memory(self) -> None:
+        """In the child: enter v1's memory hierarchy, if there is one.  OSError."""
+        self._enter(self.memory)
+
+    def _enter(self, fds: list[int]) -> None:
+        for fd in fds:
+            posix.write(fd, b"0")
+            posix.close(fd)
+        fds.clear()
+
+    def finish(self, manager: Manager, pid: int, born: bool) -> None:
+        """On the host, after the clone: close all, and move the child where it was not born.
+
+        Fast if `born`; else it waits as told above where there is a v2 cgroup. Rootless containers
+        without a cgroupsPath live with a refusal.
+        """
+        self.close()
+        if "" in manager.paths and not born:
+            manager.apply_unified(pid)
+
+    def close(self) -> None:
+        """Close what is still open."""
+        for fd in (*self.tasks, *self.memory, self.cgroup_fd):
+            if fd >= 0:
+                posix.close(fd)
+        self.tasks.clear()
+        self.memory.clear()
+        self.cgroup_fd = -1
+
+
+def is_roomy(limit: int | None) -> bool:
+    """Whether a container with this memory limit may be charged for the runtime's start."""
+    return not limit or limit < 0 or limit >= ROOMY
