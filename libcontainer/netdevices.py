@@ -74,7 +74,8 @@ def _move_one(
         index = host.index(name)
         # Before the move, which drops them.
         addresses = [address for address in host.addresses(index) if _stays(address)]
-        new_name = _move_and_rename(host, there, index, target, wanted)
+        new_name = _name(wanted, there.names())
+        host.move(index, new_name, target)
         log.debug(f"network device {name} moved to the container as {new_name}")
         index = there.index(new_name)
         for address in addresses:
@@ -84,35 +85,23 @@ def _move_one(
         raise Error(f"{place}: {error.strerror}") from None
 
 
-def _move_and_rename(
-    host: netlink.Route, there: netlink.Route, index: int, target: int, wanted: str
-) -> str:
-    """Move the device and return its new name: `wanted`, or the first free one of a template.
+def _name(wanted: str, taken: set[str]) -> str:
+    """The device's name in the container: `wanted`, or the first free one of a template.
 
-    The kernel would fill in "%d" itself, but it does not tell what it has chosen.
+    The kernel would fill in "%d" itself, but it does not tell what it has chosen. And it moves the
+    device before it refuses to rename it: a virtual one would then be lost with the namespace.
     """
-    if wanted.count("%") != 1 or "%d" not in wanted:
-        # The kernel refuses templates of another kind.
-        host.move(index, wanted, target)
-        return wanted
-    taken = there.names()
-    number = 0
-    while True:
-        name = wanted.replace("%d", str(number), 1)
-        number += 1
-        if name in taken:
-            continue
-        if len(name) >= _IFNAMSIZ:
-            raise OSError(errno.ENFILE, f"no name is left for {wanted}")
-        try:
-            host.move(index, name, target)
-        except OSError as error:
-            # Somebody else in that namespace was faster.
-            if error.errno != errno.EEXIST:
-                raise
-            taken.add(name)
-            continue
-        return name
+    name, number = wanted, 0
+    if wanted.count("%") == 1 and "%d" in wanted:
+        name = wanted.replace("%d", "0")
+        while name in taken:
+            number += 1
+            name = wanted.replace("%d", str(number))
+    if name in taken:
+        raise OSError(errno.EEXIST, f"the container has a device {name} already")
+    if "%" in name or len(name.encode("utf-8", "surrogateescape")) >= _IFNAMSIZ:
+        raise OSError(errno.EINVAL, f"{wanted} gives no valid name")
+    return name
 
 
 def _stays(address: netlink.Address) -> bool:
