@@ -170,7 +170,11 @@ def flag_supported(name: str) -> bool:
     if name not in FLAGS:
         return False
     flag = FLAGS[name]
-    return _available(flag | _LISTENER if flag & _WAIT_KILLABLE else flag)
+    try:
+        return kernel.flags_available(flag | _LISTENER if flag & _WAIT_KILLABLE else flag)
+    except OSError:
+        # A kernel without filters has no flags for them either.
+        return False
 
 
 def _available(flags: int) -> bool:

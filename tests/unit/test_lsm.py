@@ -1,4 +1,4 @@
-"""What lsm.py refuses and writes; the labels themselves are tested where the kernel has the modules."""
+"""What lsm.py refuses and writes; real labels are tested where the kernel has the modules."""
 
 from __future__ import annotations
 
