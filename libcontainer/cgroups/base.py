@@ -74,17 +74,12 @@ class Manager:
         """Move a process into the cgroups that `create` made."""
         raise AssertionError("defined by each version")
 
-    def entrance(self) -> Entrance:
-        """Ways in for a child that is about to be cloned, faster than apply(): see entrance.py."""
-        raise AssertionError("defined by each version")
+    def entrance(self, cgroup: list[str] | None = None, init: int = 0) -> Entrance:
+        """Ways in for a child that is about to be cloned, much faster than apply(): see entrance.py.
 
-    def apply_unified(self, pid: int) -> None:
-        """Move a process into the v2 cgroup, the host's only one or a hybrid host's."""
-        try:
-            files.join(self.paths[""], pid)
-        except OSError as failure:
-            if self.version == 2 and not self.may_do_without(failure):
-                raise
+        `cgroup` and `init` as for join().
+        """
+        raise AssertionError("defined by each version")
 
     def set(self, resources: dict[str, Any], *, devices: bool = True) -> None:
         """Write limits; properties that are absent stay as they are.
@@ -93,17 +88,42 @@ class Manager:
         """
         raise AssertionError("defined by each version")
 
-    def join(self, pid: int, subpath: str = "") -> None:
-        """Move a process into the container's cgroups or one below them (in every hierarchy)."""
-        for directory in self.directories():
-            self._join(files_below(directory, subpath), pid)
+    def join(self, pid: int, cgroup: list[str] | None = None, init: int = 0) -> None:
+        """Move a process into the container's cgroups, or into some below them.
 
-    def _join(self, directory: str, pid: int) -> None:
-        try:
-            files.join(directory, pid)
-        except OSError as failure:
-            if not self.may_do_without(failure):
-                raise
+        `cgroup` is what `exec --cgroup` was given: one path for all hierarchies, or paths with
+        controllers in front such as `cpu,cpuacct:sub`. `init` is the container's first process:
+        where a v2 cgroup takes no processes since init moved to one below it, that one is joined.
+        """
+        raise AssertionError("defined by each version")
+
+    def targets(self, cgroup: list[str] | None) -> dict[str, str]:
+        """The directories that join() means, by controller; Error for a path that leads out."""
+        found = dict(self.paths)
+        subpaths = {}
+        for argument in cgroup or ():
+            controllers, colon, path = argument.partition(":")
+            if not colon:
+                if len(cgroup or ()) != 1:
+                    raise Error(
+                        "invalid --cgroup argument: %s (missing <controller>: prefix)" % argument
+                    )
+                return {name: below(directory, argument) for name, directory in found.items()}
+            for name in controllers.split(","):
+                if not name:
+                    raise Error(
+                        "invalid --cgroup argument: %s (empty <controller> prefix)" % argument
+                    )
+                if name in subpaths:
+                    raise Error(
+                        "invalid --cgroup argument(s): controller %s specified multiple times" % name
+                    )
+                subpaths[name] = path
+        for name, path in subpaths.items():
+            if name not in found:
+                raise Error("unknown controller %s in --cgroup" % name)
+            found[name] = below(found[name], path)
+        return found
 
     def directories(self) -> list[str]:
         """The cgroups' directories, each once: co-mounted controllers share one."""
@@ -190,7 +210,7 @@ class Manager:
         }
 
 
-def files_below(directory: str, subpath: str) -> str:
+def below(directory: str, subpath: str) -> str:
     """A cgroup below `directory`; Error for a path that leads out of it."""
     from libcontainer.cgroups.hierarchies import clean
 

@@ -12,6 +12,9 @@ child born in a cgroup v2, where `cgroup.procs` knows no such shortcut.
               entrance.enter_memory()                 as late as possible before execve(2)
       host:   entrance.finish(manager, pid, born)     born: the clone was made into cgroup_fd
 
+A child that is not born there by the time it enters a cgroup namespace of its own would see the wrong
+root: finish() has to come before.
+
 What the child touches after it entered the memory cgroup is charged to the container: on v1 next to
 nothing that way. On v2, with one hierarchy for all, a container with a small limit is not born there
 (`cgroup_fd` is -1): it would be killed for the runtime's own memory.
@@ -32,13 +35,20 @@ ROOMY = 64 << 20
 class Entrance:
     """Descriptors through which a child enters; open from Manager.entrance() to the child's end."""
 
-    __slots__ = ("cgroup_fd", "memory", "tasks")
+    __slots__ = ("cgroup", "cgroup_fd", "init", "memory", "tasks")
 
     def __init__(self) -> None:
         self.tasks: list[int] = []
         self.memory: list[int] = []
+        self.cgroup: list[str] | None = None
+        self.init = 0
         self.cgroup_fd = -1
         """The v2 cgroup for CLONE_INTO_CGROUP, or -1 where the child is better not born in it."""
+
+    def open_unified(self, directory: str) -> None:
+        """Let the child be born in this v2 cgroup; OSError."""
+        flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
+        self.cgroup_fd = posix.open(directory, flags)
 
     def enter(self) -> None:
         """In the child, its only thread: enter the v1 hierarchies but memory.  OSError."""
@@ -60,12 +70,12 @@ class Entrance:
     def finish(self, manager: Manager, pid: int, born: bool) -> None:
         """On the host, after the clone: close all, and move the child where it was not born.
 
-        Fast if `born`; else it waits as told above where there is a v2 cgroup. Rootless containers
-        without a cgroupsPath live with a refusal.
+        Only then there is the wait told of above. On a hybrid host the v2 cgroup limits nothing:
+        a child that could not be born there stays where it is. Error, OSError.
         """
         self.close()
-        if "" in manager.paths and not born:
-            manager.apply_unified(pid)
+        if manager.version == 2 and not born:
+            manager.join(pid, self.cgroup, self.init)
 
     def close(self) -> None:
         """Close what is still open."""

@@ -67,48 +67,52 @@ class LegacyManager(Manager):
                 else:
                     files.make(directory)
             except OSError as failure:
-                if not self.may_do_without(failure) and not _optional(controller):
-                    raise
-                del self.paths[controller]
+                self._drop(controller, failure)
             made.add(directory)
 
     def apply(self, pid: int) -> None:
         self._set_realtime()
+        self.join(pid)
+
+    def join(self, pid: int, cgroup: list[str] | None = None, init: int = 0) -> None:
         joined = set()
-        for controller, directory in list(self.paths.items()):
+        for controller, directory in self.targets(cgroup).items():
             if directory in joined:
                 continue
             try:
                 files.join(directory, pid)
             except OSError as failure:
-                if not self.may_do_without(failure) and not _optional(controller):
-                    raise
-                del self.paths[controller]
+                self._drop(controller, failure)
             joined.add(directory)
 
-    def entrance(self) -> Entrance:
+    def _drop(self, controller: str, failure: OSError) -> None:
+        """Go on without a hierarchy that refused us, if that is allowed; else raise."""
+        if not self.may_do_without(failure) and not _optional(controller):
+            raise failure
+        del self.paths[controller]
+
+    def entrance(self, cgroup: list[str] | None = None, init: int = 0) -> Entrance:
         from libcontainer.cgroups.entrance import Entrance
 
         self._set_realtime()
         found = Entrance()
-        opened = {}
-        for controller, directory in list(self.paths.items()):
+        opened = set()
+        for controller, directory in self.targets(cgroup).items():
             if directory in opened:
                 continue
+            opened.add(directory)
             try:
-                if not controller:
-                    flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
-                    found.cgroup_fd = posix.open(directory, flags)
-                    continue
-                fd = posix.open(directory + "/tasks", posix.O_WRONLY | posix.O_CLOEXEC)
+                if controller:
+                    fd = posix.open(directory + "/tasks", posix.O_WRONLY | posix.O_CLOEXEC)
+                    (found.memory if controller == "memory" else found.tasks).append(fd)
+                else:
+                    found.open_unified(directory)
             except OSError as failure:
-                if not self.may_do_without(failure) and not _optional(controller):
+                try:
+                    self._drop(controller, failure)
+                except OSError:
                     found.close()
                     raise
-                del self.paths[controller]
-                continue
-            opened[directory] = fd
-            (found.memory if controller == "memory" else found.tasks).append(fd)
         return found
 
     def _set_realtime(self) -> None:

@@ -107,14 +107,41 @@ class UnifiedManager(Manager):
         if self.main:
             files.join(self.main, pid)
 
-    def entrance(self) -> Entrance:
+    def join(self, pid: int, cgroup: list[str] | None = None, init: int = 0) -> None:
+        for target in self.targets(cgroup).values():
+            try:
+                files.join(target, pid)
+            except OSError as failure:
+                if not self._join_init(pid, target, init) and not self.rootless:
+                    raise failure
+
+    def _join_init(self, pid: int, target: str, init: int) -> bool:
+        """Join the cgroup that the container's init is in now, unless another was asked for."""
+        if not init or target != self.main:
+            return False
+        for line in files.read_if_there("/proc/%d/cgroup" % init).splitlines():
+            path = UNIFIED + line[3:].rstrip("/")
+            if line.startswith("0::") and path != target:
+                try:
+                    files.join(path, pid)
+                except OSError:
+                    return False
+                return True
+        return False
+
+    def entrance(self, cgroup: list[str] | None = None, init: int = 0) -> Entrance:
         from libcontainer.cgroups.entrance import Entrance, is_roomy
 
         found = Entrance()
+        found.cgroup, found.init = cgroup, init
         # What joins a cgroup later is not charged for what it had before, what is born there is.
         if self.main and is_roomy((self.resources.get("memory") or {}).get("limit")):
-            flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
-            found.cgroup_fd = posix.open(self.main, flags)
+            try:
+                found.open_unified(self.targets(cgroup)[""])
+            except OSError as failure:
+                # join() tells, or finds another.
+                if failure.errno != errno.ENOENT:
+                    raise
         return found
 
     def set(self, resources: dict[str, Any], *, devices: bool = True) -> None:
