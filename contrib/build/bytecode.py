@@ -1,0 +1,216 @@
+"""The byte code members of the archive: compiled modules of each interpreter version, in groups.
+
+    bytecode/text       per group the strings of all versions' code, deflated
+    bytecode/MAGIC      per version: magic number, first group, the other groups that it has deflated
+    bytecode/FAMILY     per group one LZMA stream of versions that resemble each other
+
+marshalling.py tells what a group's object is, quickstart.py reads it. Its last item is a tuple of code
+objects; in the first group quickstart's own code and the index come before them:
+(packages' names, per group: (names, end in text, 1 for LZMA, start, end, from, to)), where start and
+end are the place of the deflated group in MAGIC or the stream in FAMILY, and from and to the
+version's part of the inflated stream.
+
+Why two ways: deflated code is read fastest, but seven versions of it do not fit into the size that
+this program wants to have. Similar versions in one LZMA stream do: with 70 modules of a container's
+start 3.8, 3.9 and 3.10 take 72 kB together where each deflated takes 62, and reading one costs 2.5
+to 3.5 ms instead of 0.7. So the versions that distributions ship are deflated, as many as there is
+room for.
+"""
+
+from __future__ import annotations
+
+import lzma
+import marshal
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+
+import marshalling
+from groups import GROUPS, NEVER, REST, group_of
+from zopfli.zlib import compress as zopfli
+
+HERE = Path(__file__).resolve().parent
+QUICKSTART = "quickstart.py"
+
+# As quickstart.py spells it out; the raw format carries no header to read it from.
+LZMA_FILTERS = [
+    {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 3, "pb": 0, "dict_size": 1 << 21}
+]
+
+# Whose code resembles each other's, and who is read first (and so fastest).
+FAMILIES = {
+    "old": [(3, 9), (3, 8), (3, 10)],
+    "middle": [(3, 11)],
+    "new": [(3, 13), (3, 12), (3, 14)],
+}
+
+# Who is deflated first: what distributions ship most.
+PREFERENCE = [(3, 11), (3, 13), (3, 12), (3, 9), (3, 14), (3, 10), (3, 8)]
+
+
+@lru_cache(maxsize=None)
+def deflate(data: bytes) -> bytes:
+    """A zlib stream, 5 % smaller than zlib itself makes it, and the same with any zlib."""
+    packed: bytes = zopfli(data, numiterations=5)
+    return packed
+
+
+@lru_cache(maxsize=None)
+def lzma_raw(data: bytes) -> bytes:
+    return lzma.compress(data, format=lzma.FORMAT_RAW, filters=LZMA_FILTERS)
+
+
+def module_name(path: str) -> str:
+    """site-packages/libcontainer/rootfs/__init__.py -> libcontainer.rootfs"""
+    name = path[len("site-packages/") : -len(".py")].replace("/", ".")
+    return name[: -len(".__init__")] if name.endswith(".__init__") else name
+
+
+def node_of(value: object) -> marshalling.Node:
+    """A tree of tuples, strings and ints as marshalling's nodes."""
+    if isinstance(value, tuple):
+        return (b"(", *map(node_of, value))
+    return marshalling.name(value) if isinstance(value, str) else marshalling.number(int(str(value)))
+
+
+class Version:
+    """The compiled modules of one interpreter version."""
+
+    def __init__(self, interpreter: str, directory: Path, paths: list[str]):
+        paths = [path for path in paths if module_name(path) not in NEVER]
+        command = [interpreter, "-S", "-X", "no_debug_ranges"]
+        command += [str(HERE / "compile_modules.py"), str(directory)]
+        # Hash order shows in the byte code of older versions (sets of constants).
+        answer = subprocess.run(
+            command,
+            input="\n".join(paths).encode(),
+            stdout=subprocess.PIPE,
+            check=True,
+            env={"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+        magic, release, codes = marshal.loads(answer.stdout)
+        self.interpreter = interpreter
+        self.magic: bytes = magic
+        self.release: tuple[int, int] = release
+        self.family = next(name for name, members in FAMILIES.items() if release in members)
+        code = {path: self.node(data) for path, data in codes.items()}
+        self.quickstart = code.pop(QUICKSTART)
+        self.packages = tuple(module_name(path) for path in code if path.endswith("/__init__.py"))
+        self.names: list[tuple[str, ...]] = []
+        self.trees: list[marshalling.Node] = []
+        for number in range(len(GROUPS)):
+            members = [path for path in code if group_of(module_name(path)) == number]
+            self.names.append(tuple(module_name(path) for path in members))
+            self.trees.append((b"(", *[code[path] for path in members]))
+
+    def node(self, code: bytes) -> marshalling.Node:
+        tree = marshalling.Reader(code, self.release).read()
+        return marshalling.without_lines(tree, self.release)
+
+    def strings(self, group: int) -> marshalling.Node:
+        """A tree with all strings that the group's object holds."""
+        if group:
+            return self.trees[group]
+        return (b"(", self.quickstart, node_of((self.packages, *self.names)), self.trees[0])
+
+    def first(self, text: bytes, index: tuple[object, ...]) -> bytes:
+        """The first group, which holds the index too."""
+        head = node_of((self.packages, index))
+        tree = (b"(", self.quickstart, head, *self.trees[0][1:])
+        return deflate(marshalling.encode(tree, text, self.release))
+
+
+class Packing:
+    """The members for one choice of who is deflated (fast) and who goes without the last group."""
+
+    def __init__(self, versions: list[Version], fast: set[bytes], without_rest: set[bytes]):
+        self.texts = texts_of(versions)
+        packed = [deflate(text) for text in self.texts]
+        self.text = b"".join(packed)
+        self.text_ends = [sum(map(len, packed[: number + 1])) for number in range(len(packed))]
+        self.families = {name: b"" for name in FAMILIES}
+        self.places: dict[tuple[bytes, int], tuple[int, int, int, int]] = {}
+        self.fast = fast
+        self.without_rest = without_rest
+        for name, order in FAMILIES.items():
+            members = sorted(
+                (version for version in versions if version.family == name),
+                key=lambda version: order.index(version.release),
+            )
+            for group in range(1, len(GROUPS)):
+                self.add_stream(name, members, group)
+        self.members = [(version, *self.member(version)) for version in versions]
+
+    def code(self, version: Version, group: int) -> bytes:
+        return marshalling.encode(version.trees[group], self.texts[group], version.release)
+
+    def is_deflated(self, version: Version, group: int) -> bool:
+        return version.magic in self.fast and group < REST
+
+    def add_stream(self, family: str, versions: list[Version], group: int) -> None:
+        """Puts a group of those versions that are not deflated into the family's member."""
+        taken = []
+        for version in versions:
+            left_out = group == REST and version.magic in self.without_rest
+            if not left_out and not self.is_deflated(version, group):
+                taken.append((version, self.code(version, group)))
+        if not taken:
+            return
+        stream = lzma_raw(b"".join(code for _, code in taken))
+        start = len(self.families[family])
+        self.families[family] += stream
+        at = 0
+        for version, code in taken:
+            place = (start, start + len(stream), at, at + len(code))
+            self.places[version.magic, group] = place
+            at += len(code)
+
+    def member(self, version: Version) -> tuple[bytes, int]:
+        """bytecode/MAGIC and the end of the first group in it."""
+        index: list[object] = [(version.names[0], self.text_ends[0], 0, 0, 0, 0, 0)]
+        deflated = b""
+        for group in range(1, len(GROUPS)):
+            names = version.names[group]
+            place = self.places.get((version.magic, group))
+            if place is not None:
+                index.append((names, self.text_ends[group], 1, *place))
+            elif self.is_deflated(version, group):
+                start = len(deflated)
+                deflated += deflate(self.code(version, group))
+                index.append((names, self.text_ends[group], 0, start, len(deflated), 0, 0))
+        first = version.magic + version.first(self.texts[0], tuple(index))
+        return first + deflated, len(first)
+
+
+def texts_of(versions: list[Version]) -> list[bytes]:
+    """Per group the strings of all versions, the beginning of the group's object."""
+    return [
+        marshalling.common_text([version.strings(group) for version in versions])
+        for group in range(len(GROUPS))
+    ]
+
+
+def choices(versions: list[Version]) -> list[tuple[set[bytes], set[bytes]]]:
+    """What Packing may be asked for, best first: ever fewer are fast, then ever fewer whole."""
+    order = sorted(versions, key=lambda version: PREFERENCE.index(version.release))
+    magics = [version.magic for version in order]
+    empty: set[bytes] = set()
+    fewer = [(set(magics[:count]), empty) for count in range(len(magics), 0, -1)]
+    return fewer + [(set(magics[:1]), set(magics[count:])) for count in range(len(magics) - 1, 0, -1)]
+
+
+def check(versions: list[Version]) -> None:
+    """Lets each interpreter itself read what was written, and compare it with what was compiled."""
+    program = (
+        "import marshal, sys\n"
+        "for ours, plain in marshal.loads(sys.stdin.buffer.read()):\n"
+        "    if marshal.loads(ours)[4] != marshal.loads(plain): sys.exit('byte code differs')\n"
+    )
+    texts = texts_of(versions)
+    for version in versions:
+        pairs = [
+            (text + marshalling.encode(tree, text, version.release), marshalling.plain(tree))
+            for text, tree in zip(texts, version.trees)
+        ]
+        command = [version.interpreter, "-I", "-S", "-c", program]
+        subprocess.run(command, input=marshal.dumps(pairs, 2), check=True)

@@ -1,0 +1,145 @@
+"""Imports this program's modules from the byte code that the archive carries for this interpreter.
+
+The program in front of the archive (program.py.in) has read that byte code in a few pieces, after
+comparing the magic number, and executes this file with these names in place:
+
+    f   the archive's path, as called
+    a   the strings of all groups
+    b   this interpreter's own part, c the part that it shares with others, or 0 (see bytecode.py)
+    s, t    (offset in the archive, size, end of the first group) of a and of b
+    o   the first group's last item: (this file's code, (packages, index), code of modules…)
+
+A group is inflated when its first module is asked for. Nothing is read from the file again: after
+pivot_root it is out of reach, and an open descriptor to it would be one that the container could
+find. What has no byte code here (and other people's modules) comes from the archive's
+site-packages by zipimport, the last entry of sys.path.
+"""
+
+from __future__ import annotations
+
+import marshal
+import sys
+import zlib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType, ModuleType, TracebackType
+    from typing import Any, Sequence
+
+    f: str
+    a: bytes
+    b: bytes
+    c: bytes
+    s: tuple[int, int, int]
+    t: tuple[int, int, int, int, int]
+    o: tuple[Any, ...]
+
+
+class Group:
+    """Modules that were packed together: {module: code object} once somebody needs one."""
+
+    def __init__(self, names: tuple[str, ...], text: bytes, packed: bytes, part: tuple[int, int]):
+        self.names = names
+        self.text = text
+        self.packed = packed
+        # Where this version's code is in the inflated stream; (0, 0): the stream is its own.
+        self.part = part
+        self.codes: dict[str, CodeType] | None = None
+
+    def inflate(self) -> bytes:
+        """The group's marshalled object."""
+        start, end = self.part
+        if not end:
+            return zlib.decompress(self.text) + zlib.decompress(self.packed)
+        import _lzma
+
+        # As bytecode.py packs it.
+        filters = [{"id": 0x21, "lc": 3, "lp": 0, "pb": 0, "dict_size": 1 << 21}]
+        stream = _lzma.LZMADecompressor(3, None, filters)
+        return zlib.decompress(self.text) + stream.decompress(self.packed, end)[start:]
+
+    def take(self, name: str) -> CodeType | None:
+        """The module's code; None if this interpreter lacks the LZMA that the group needs."""
+        if self.codes is None:
+            try:
+                loaded = marshal.loads(self.inflate())
+            except ImportError:
+                return None
+            self.codes = dict(zip(self.names, loaded[4]))
+            self.text = self.packed = b""
+        # Taken out: a process that lives on (init, waiting for start) need not keep it.
+        return self.codes.pop(name, None)
+
+
+class ByteCode:
+    """Finder and loader (sys.meta_path) of the modules in the groups."""
+
+    def __init__(self, site: str, packages: tuple[str, ...], groups: list[Group]):
+        self.site = site
+        self.packages = packages
+        self.groups = {name: group for group in groups for name in group.names}
+        # Not "import importlib": that module costs 0.3 ms, and this is what it hands out.
+        self.spec: Any = sys.modules["_frozen_importlib"].ModuleSpec
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> Any:
+        """The module's spec, or None for a module that is not in here."""
+        group = self.groups.get(name)
+        if group is None:
+            return None
+        code = group.take(name)
+        if code is None:
+            return None
+        spec = self.spec(name, self, origin=self.site, is_package=name in self.packages)
+        spec.loader_state = code
+        if spec.submodule_search_locations is not None:
+            # Where zipimport finds the package's modules that have no byte code.
+            spec.submodule_search_locations.append(self.site + "/" + name.replace(".", "/"))
+        return spec
+
+    def create_module(self, spec: Any) -> None:
+        """None: an ordinary module."""
+        return
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Runs the module's code in its namespace."""
+        spec: Any = module.__spec__
+        code = spec.loader_state
+        spec.loader_state = None
+        exec(code, module.__dict__)
+
+
+def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """sys.excepthook: the byte code knows no lines, the sources do."""
+    try:
+        sys.path.append(f)
+        from _runc_traceback import show_with_lines
+    except ImportError:  # the archive is out of reach: after pivot_root
+        sys.__excepthook__(kind, error, trace)
+    else:
+        show_with_lines(error, trace, f)
+
+
+def install() -> None:
+    """Puts the finder first and the archive last."""
+    packages, index = o[1]
+    groups = []
+    text_start = 0
+    for names, text_end, is_lzma, start, end, *part in index:
+        packed = c[start:end] if is_lzma else b[t[2] + start : t[2] + end]
+        groups.append(Group(names, a[text_start:text_end], packed, tuple(part)))
+        text_start = text_end
+    groups[0].codes = dict(zip(groups[0].names, o[2:]))
+    site = f + "/site-packages"
+    sys.meta_path.insert(0, ByteCode(site, packages, groups))  # type: ignore[arg-type]
+    sys.path.append(site)
+    sys.excepthook = show
+
+
+install()
+a = b = c = b""
+o = ()
+import runc  # noqa: E402
+
+runc.entry()
