@@ -74,7 +74,7 @@ class Log:
                 raise Error("open " + describe(error)) from None
             if preserved or b"LISTEN_FDS" in posix.environ:
                 fd = out_of_the_way(fd)
-            self.fd = fd
+            self.fd = log.descriptor = fd
 
     def write(self, level: str, message: str) -> None:
         """Write one line; the sink of libcontainer.log."""

@@ -54,7 +54,9 @@ EXIT = 0x95  # BPF_JMP | BPF_EXIT
 _bpf = bind_syscall("bpf", INT, BYTES, UINT)
 
 
-def instruction(code: int, target: int = 0, source: int = 0, offset: int = 0, value: int = 0) -> bytes:
+def instruction(
+    code: int, target: int = 0, source: int = 0, offset: int = 0, value: int = 0
+) -> bytes:
     """One instruction: registers 0 to 10, a jump's distance, an immediate value of 32 bits."""
     registers = target | source << 4
     if sys.byteorder == "big":
@@ -102,7 +104,9 @@ def prog_query(cgroup: int, kind: int) -> list[int]:
     while True:
         ids = buffer(4 * room)
         attr = buffer(32)
-        attr.raw = pack((cgroup, 4), (kind, 4), (0, 4), (0, 4), (address(ids), 8), (room, 4), (0, 4))
+        attr.raw = pack(
+            (cgroup, 4), (kind, 4), (0, 4), (0, 4), (address(ids), 8), (room, 4), (0, 4)
+        )
         query = bind_syscall("bpf", INT, POINTER, UINT)
         result = query(BPF_PROG_QUERY, address(attr), 32)
         count = int.from_bytes(attr.raw[24:28], sys.byteorder)

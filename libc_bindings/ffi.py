@@ -168,4 +168,6 @@ def pack(*fields: tuple[int, int]) -> bytes:
 
     Negative values are packed in two's complement. Padding has to be given as a field.
     """
-    return b"".join([value.to_bytes(width, sys.byteorder, signed=value < 0) for value, width in fields])
+    return b"".join(
+        [value.to_bytes(width, sys.byteorder, signed=value < 0) for value, width in fields]
+    )

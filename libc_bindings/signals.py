@@ -17,6 +17,11 @@ SIGCHLD = int(_signal.SIGCHLD)
 SIGWINCH = int(_signal.SIGWINCH)
 SIGURG = int(_signal.SIGURG)
 
+# What ends a process that has no handler, and is sent to ask it to end.
+DEADLY = tuple(
+    map(int, (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM, _signal.SIGABRT))
+)
+
 SIG_DFL = _signal.SIG_DFL
 
 signal = _signal.signal

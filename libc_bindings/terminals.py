@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import posix
+import termios
 from sys import byteorder
 
 TYPE_CHECKING = False
@@ -38,23 +39,17 @@ def open_slave(master: int) -> int:
 
 def set_size(fd: int, rows: int, columns: int) -> None:
     """TIOCSWINSZ, in characters."""
-    import termios
-
     size = rows.to_bytes(2, byteorder) + columns.to_bytes(2, byteorder) + bytes(4)
     fcntl.ioctl(fd, termios.TIOCSWINSZ, size)
 
 
 def copy_size(source: int, target: int) -> None:
     """Give terminal `target` the window size of `source`."""
-    import termios
-
     fcntl.ioctl(target, termios.TIOCSWINSZ, fcntl.ioctl(source, termios.TIOCGWINSZ, bytes(8)))
 
 
 def set_controlling(fd: int) -> None:
     """TIOCSCTTY: the session leader's controlling terminal becomes `fd`."""
-    import termios
-
     fcntl.ioctl(fd, termios.TIOCSCTTY, 0)
 
 
@@ -63,8 +58,6 @@ def make_raw(fd: int) -> list[Any]:
 
     OPOST stays: what is written here still gets its carriage returns, see leave_newlines_alone().
     """
-    import termios
-
     saved = termios.tcgetattr(fd)
     raw = list(saved)
     raw[0] &= ~(
@@ -82,8 +75,6 @@ def make_raw(fd: int) -> list[Any]:
 
 def leave_newlines_alone(fd: int) -> None:
     """Clear ONLCR, for a pty whose master is copied to another terminal that translates."""
-    import termios
-
     attributes = termios.tcgetattr(fd)
     attributes[1] &= ~termios.ONLCR
     termios.tcsetattr(fd, termios.TCSANOW, attributes)
@@ -91,6 +82,4 @@ def leave_newlines_alone(fd: int) -> None:
 
 def restore(fd: int, saved: list[Any]) -> None:
     """Set the attributes that make_raw() returned."""
-    import termios
-
     termios.tcsetattr(fd, termios.TCSADRAIN, saved)

@@ -152,10 +152,9 @@ def delete(root: str, container_id: str, force: bool = False) -> None:
 def _remove_remains(root: str, container_id: str) -> None:
     """What a `create` left that was killed before its state.json: an empty directory, or nearly so."""
     state.check_id(container_id)
-    try:
-        posix.stat(f"{root}/{container_id}/state.json")
-    except FileNotFoundError:
-        state.remove_tree(f"{root}/{container_id}")
+    path = f"{root}/{container_id}"
+    if posix.access(path, posix.F_OK) and not posix.access(f"{path}/state.json", posix.F_OK):
+        state.remove_tree(path)
 
 
 def stop(container: Container) -> None:

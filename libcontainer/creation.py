@@ -54,6 +54,8 @@ class Options:
         self.detach = detach
         self.keep = keep
         self.no_subreaper = no_subreaper
+        self.first_free_fd = 3
+        """The first descriptor that the container does not get."""
         self.sealed = False
         """Whether the interpreter is sealed; init does it where only init can."""
 
@@ -108,7 +110,7 @@ def run(root: str, container_id: str, bundle: str, **options: Any) -> int:
 
 
 def _start(creation: Creation) -> None:
-    """Let init go on, and learn from the channel whether its program was executed."""
+    """Let init go on, and wait until it has executed its program."""
     made, channel = creation.container, creation.channel
     assert channel is not None
     try:
@@ -119,15 +121,16 @@ def _start(creation: Creation) -> None:
         posix.write(fifo, b"0")
         posix.close(fifo)
         made.remove_fifo()
-        word, why = channel.receive()
+        # Init's end closes at its execve(2), or when it could not do that and has said so.
+        channel.receive()
         channel.close()
-        if word:
-            raise Error(why)
         container.run_hooks(made, "poststart", state.RUNNING)
     except BaseException:
         _undo(creation)
         raise
-    container.pass_on_ready(made, socket, creation.pid if creation.options.detach else posix.getpid())
+    container.pass_on_ready(
+        made, socket, creation.pid if creation.options.detach else posix.getpid()
+    )
 
 
 def _create(root: str, container_id: str, options: Options) -> Creation:
@@ -151,7 +154,7 @@ def _create(root: str, container_id: str, options: Options) -> Creation:
         made.save_config(spec)
         made.save()
         _make_init(creation, prep)
-        _accompany(creation)
+        _accompany(creation, prep)
     except BaseException:
         _undo(creation)
         raise
@@ -163,6 +166,9 @@ def _load(options: Options) -> tuple[Any, str, bool]:
 
     The working directory is the bundle afterwards, and the interpreter is sealed.
     """
+    listen_fds = _listen_fds()
+    options.first_free_fd = preserved(3 + listen_fds, options.preserve_fds)
+    hooks.close_inherited(options.first_free_fd)
     start = posix.open(".", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     try:
         posix.chdir(options.bundle or ".")
@@ -180,6 +186,9 @@ def _load(options: Options) -> tuple[Any, str, bool]:
         deferrable=posix.geteuid() != 0 and _has_new_user_namespace(spec.get("linux") or {})
     )
     posix.chdir(bundle)
+    if listen_fds:
+        variables = [f"LISTEN_FDS={listen_fds}", "LISTEN_PID=1"]
+        spec["process"].setdefault("env", []).extend(variables)
     return spec, bundle, rootless_cgroups
 
 
@@ -242,7 +251,7 @@ def _prepare(creation: Creation, bundle: str) -> init.Preparation:
     prep.state = {"ociVersion": SPEC, "id": made.id, "bundle": bundle}
     if spec.get("annotations"):
         prep.state["annotations"] = spec["annotations"]
-    prep.first_free_fd = _pass_descriptors(spec, options)
+    prep.first_free_fd = options.first_free_fd
     prep.plan = namespaces.plan(spec)
     prep.maps_groups = maps_groups(linux, prep.plan)
     prep.filter = seccomp_filter(linux.get("seccomp"), made.root)
@@ -250,6 +259,9 @@ def _prepare(creation: Creation, bundle: str) -> init.Preparation:
         from libcontainer import lsm
 
         lsm.check(proc, linux.get("mountLabel"))
+    if prep.new_keyring:
+        from libcontainer import keyring  # noqa: F401
+    preload(proc, prep.plan)
     prep.sets = process.capability_sets(proc)
     prep.cgroup = creation.manager.view(prep.plan.has(kernel.CLONE_NEWCGROUP))
     prep.sources = rootfs.open_sources(spec, bundle)
@@ -260,17 +272,22 @@ def _prepare(creation: Creation, bundle: str) -> init.Preparation:
     return prep
 
 
-def _pass_descriptors(spec: Any, options: Options) -> int:
-    """The first descriptor number that the container does not get; sets LISTEN_FDS for it."""
-    first = 3
-    if posix.environ.get(b"LISTEN_PID") == b"%d" % posix.getpid():
-        count = posix.environ.get(b"LISTEN_FDS", b"")
-        if count.isdigit() and int(count):
-            first += int(count)
-            spec["process"].setdefault("env", []).extend(
-                [f"LISTEN_FDS={int(count)}", "LISTEN_PID=1"]
-            )
-    return preserved(first, options.preserve_fds)
+def preload(process: Any, plan: namespaces.Plan) -> None:
+    """Import here what the process imports on its way: in there it must not (init.close_imports)."""
+    if process.get("terminal"):
+        import termios  # noqa: F401
+
+        from libcontainer import terminal  # noqa: F401
+    if process.get("apparmorProfile") or process.get("selinuxLabel"):
+        from libcontainer import lsm  # noqa: F401
+
+
+def _listen_fds() -> int:
+    """How many descriptors systemd's socket activation has for us (sd_listen_fds(3))."""
+    if posix.environ.get(b"LISTEN_PID") != b"%d" % posix.getpid():
+        return 0
+    count = posix.environ.get(b"LISTEN_FDS", b"")
+    return int(count) if count.isdigit() else 0
 
 
 def preserved(first: int, count: int) -> int:
@@ -394,6 +411,7 @@ def _make_init(creation: Creation, prep: init.Preparation) -> None:
         # (An ordinary user could not write the id maps of a child that is not dumpable: there init
         # does it as soon as it is mapped, in a namespace that nobody else is in.)
         attributes.prctl(attributes.PR_SET_DUMPABLE, 0)
+    log.debug(f"nsexec container setup: clone with flags {prep.plan.new:#x}")
     ours, theirs = words.pair()
     creation.channel = ours
     pid = namespaces.spawn(prep.plan)
@@ -413,7 +431,7 @@ def _make_init(creation: Creation, prep: init.Preparation) -> None:
             posix.close(fd)
 
 
-def _accompany(creation: Creation) -> None:
+def _accompany(creation: Creation, prep: init.Preparation) -> None:
     """Do for init what it cannot do itself, until it is ready and state.json says so."""
     spec, made, pid = creation.spec, creation.container, creation.pid
     linux, channel = spec.get("linux") or {}, creation.channel
@@ -422,6 +440,8 @@ def _accompany(creation: Creation) -> None:
         if _has_new_user_namespace(linux):
             namespaces.write_id_maps(pid, linux["uidMappings"], linux["gidMappings"])
             channel.send(words.MAPPED)
+        if prep.plan.new & kernel.CLONE_NEWTIME:
+            _write_time_offsets(creation, channel)
         creation.manager.create()
         creation.manager.apply(pid)
         creation.manager.set(linux.get("resources") or {})
@@ -439,12 +459,20 @@ def _accompany(creation: Creation) -> None:
             netdevices.move(linux["netDevices"], network)
         channel.send(words.PLACED)
         _converse(creation, channel)
-        # Now that everything is set up under our own limits.
-        process.set_limits(pid, spec["process"])
+        if prep.plan.has(kernel.CLONE_NEWUSER):
+            process.set_limits(pid, spec["process"])
         _record(creation)
         channel.send(words.GO)
     except BrokenPipeError:
         raise Error(_why_it_died(creation)) from None
+
+
+def _write_time_offsets(creation: Creation, channel: Channel) -> None:
+    word, value = channel.receive()
+    if word != words.TIMED:
+        raise _failure(creation, word, value)
+    namespaces.write_time_offsets(creation.pid, creation.spec["linux"].get("timeOffsets"))
+    channel.send(words.GO)
 
 
 def _has_new_user_namespace(linux: Any) -> bool:
@@ -465,10 +493,15 @@ def _converse(creation: Creation, channel: Channel) -> None:
         elif word == words.LISTENER:
             _hand_listener_to_agent(creation, value)
             channel.send(words.GO)
-        elif word == words.FAILED:
-            raise Error(f"unable to start container process: error during container init: {value}")
         else:
-            raise Error(_why_it_died(creation))
+            raise _failure(creation, word, value)
+
+
+def _failure(creation: Creation, word: str, value: Any) -> Error:
+    """The Error for what init said instead of what was expected of it."""
+    if word == words.FAILED:
+        return Error(f"unable to start container process: error during container init: {value}")
+    return Error(_why_it_died(creation))
 
 
 def _run_host_hooks(creation: Creation) -> None:

@@ -11,10 +11,10 @@ import posix
 
 from libc_bindings import process as attributes
 from libc_bindings import signals
-from libcontainer import cgroups, config, container, creation, hooks, init, namespaces
+from libcontainer import cgroups, config, container, creation, hooks, init, keyring, log
 from libcontainer import channel as words
 from libcontainer import process as processes
-from libcontainer import procfs, sealing, state
+from libcontainer import namespaces, procfs, sealing, state
 from libcontainer.errors import Error
 
 TYPE_CHECKING = False
@@ -33,6 +33,7 @@ class _Execution:
         self.process = process
         self.spec = spec
         self.plan: Any = None
+        self.plan_has_user = False
         self.sets: Any = None
         self.filter: Any = None
         self.console = -1
@@ -40,6 +41,8 @@ class _Execution:
         self.agent = -1
         self.first_free_fd = 3
         self.maps_groups = True
+        self.keyring = ""
+        """The name of the container's session keyring, if it has one."""
 
     def become(self, channel: Channel) -> NoReturn:
         """Be the process: join, wait for the cgroup, take the identity, execute."""
@@ -51,14 +54,21 @@ class _Execution:
             if self.filter is not None and self.filter.listener:
                 channel.send(words.LISTENER, self.filter.load())
                 self._expect(channel)
+            log.debug("setns_init: about to exec")
+            # A parent that ends from now on has done its part, or closes the channel before.
+            attributes.prctl(attributes.PR_SET_PDEATHSIG, 0)
             channel.send(words.READY)
             self._expect(channel)
+        except BaseException as error:
+            init.tell(channel, error)
+            posix._exit(255)
+        try:
             hooks.close_on_exec(self.first_free_fd)
             hooks.reset_signals()
             init.finish_privileges(self.process, self.filter, self.sets)
             processes.execute(program, self.process["args"], environ)
         except BaseException as error:
-            init.tell(channel, error)
+            init.say(error)
         finally:
             posix._exit(255)
 
@@ -67,15 +77,16 @@ class _Execution:
             posix._exit(255)
 
     def _join(self, channel: Channel) -> None:
+        log.debug("child process in init()")
         attributes.prctl(attributes.PR_SET_PDEATHSIG, signals.SIGKILL)
-        joins_user = any(kind == namespaces.USER for kind, _, _ in self.plan.joined)
+        init.close_imports()
         namespaces.enter(self.plan)
-        if joins_user:
-            namespaces.become_root()
         attributes.prctl(attributes.PR_SET_DUMPABLE, 0)
         # Whatever it allocates from here on is the container's.
         self._expect(channel)
         posix.setsid()
+        if self.keyring:
+            keyring.join(self.keyring, self.process.get("selinuxLabel"))
 
     def _set_attributes(self) -> None:
         process, linux = self.process, self.spec.get("linux") or {}
@@ -97,6 +108,8 @@ class _Execution:
         root_fd = posix.open("/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
         environ = processes.environment(self.process, root_fd)
         posix.close(root_fd)
+        if not self.plan_has_user:
+            processes.set_limits(0, self.process)
         processes.give_stdio_to((self.process.get("user") or {}).get("uid", 0))
         if self.process.get("noNewPrivileges"):
             attributes.prctl(attributes.PR_SET_NO_NEW_PRIVS, 1)
@@ -141,6 +154,8 @@ def execute(
     Raises Error, ConfigError, OSError.
     """
     prepare()
+    first_free_fd = creation.preserved(3, preserve_fds)
+    hooks.close_inherited(first_free_fd)
     made = state.load(root, container_id)
     status = made.status()
     if status == state.STOPPED:
@@ -159,7 +174,9 @@ def execute(
     elif tty:
         process["terminal"] = True
     config.check_process(process, "exec")
+    _inherit(process, spec["process"])
     execution = _Execution(process, spec)
+    execution.first_free_fd = first_free_fd
     terminal_wanted = process.get("terminal")
     if detach and terminal_wanted and not console_socket:
         raise Error("cannot allocate tty if runc will detach without setting console socket")
@@ -170,17 +187,16 @@ def execute(
         from libcontainer import supervise
 
         supervise.hold_signals()
-    pid, channel = _spawn(execution, made, console_socket, preserve_fds)
+    pid, channel = _spawn(execution, made, console_socket)
     try:
         _accompany(execution, made, pid, channel, cgroup)
         creation.tell_pid(pid, pid_file, pidfd_socket, b"setns")
         if not detach:
             relay = supervise.terminal_relay(execution.terminal)
         channel.send(words.GO)
-        word, why = channel.receive()
+        # The other end closes at the execve(2), or when that failed and the process has said so.
+        channel.receive()
         channel.close()
-        if word:
-            raise Error(f"{_PREFIX}{why}")
     except BaseException as error:
         if relay is not None:
             supervise.restore_terminal(relay)
@@ -197,18 +213,36 @@ def execute(
 
 
 def _process_of(made: state.Container, args: list[str]) -> Any:
-    """The bundle's process with other arguments."""
+    """The process of the bundle's config as it is now, with other arguments."""
     if not args:
         raise Error("exec args cannot be empty")
-    try:
-        process: Any = config.load(made.bundle)["process"]
-    except (Error, KeyError):
+    path = f"{made.bundle}/{config.FILE_NAME}"
+    if posix.access(path, posix.F_OK):
+        process: Any = config.load(made.bundle).get("process")
+        if type(process) is dict:
+            process["args"] = args
+        config.check_process(process, path)
+    else:
         # The bundle may be gone; the container remembers what it was made with.
         process = made.config()["process"]
-    process["args"] = args
-    # These concern the container's first process.
-    process.pop("consoleSize", None)
+        process["args"] = args
     return process
+
+
+def _inherit(process: Any, first: Any) -> None:
+    """Give a process what it does not say itself, from the container's first process.
+
+    A process without `capabilities` is meant to have the container's, not all of the caller's.
+    """
+    for name in (
+        "capabilities", "apparmorProfile", "selinuxLabel", "rlimits", "oomScoreAdj", "ioPriority",
+        "scheduler", "execCPUAffinity",
+    ):  # fmt: skip
+        if process.get(name) in (None, "", []) and first.get(name) is not None:
+            process[name] = first[name]
+    umask = (first.get("user") or {}).get("umask")
+    if umask is not None:
+        process.setdefault("user", {"uid": 0, "gid": 0}).setdefault("umask", umask)
 
 
 def _set_options(
@@ -232,6 +266,10 @@ def _set_options(
         sets = process.setdefault("capabilities", {})
         for name in ("bounding", "effective", "permitted"):
             sets[name] = [*(sets.get(name) or ()), *capabilities]
+        if sets.get("inheritable"):
+            # The config wants its capabilities to pass execve(2): then so shall these, as far as
+            # they are inheritable.
+            sets["ambient"] = [*(sets.get("ambient") or ()), *capabilities]
     identity = process.setdefault("user", {"uid": 0, "gid": 0})
     if user:
         uid, separator, gid = user.partition(":")
@@ -256,19 +294,22 @@ def _number(what: str, text: str) -> int:
 
 
 def _spawn(
-    execution: _Execution, made: state.Container, console_socket: str, preserve_fds: int
+    execution: _Execution, made: state.Container, console_socket: str
 ) -> tuple[int, Channel]:
     """Seal, open, clone: the process's pid and the channel to it."""
     process, linux = execution.process, execution.spec.get("linux") or {}
-    execution.first_free_fd = creation.preserved(3, preserve_fds)
     execution.sets = processes.capability_sets(process)
     execution.filter = creation.seccomp_filter(linux.get("seccomp"), made.root)
     execution.agent = creation.connect_agent(execution.filter, linux)
     execution.plan = namespaces.plan_to_join(made.pid)
+    execution.plan_has_user = execution.plan.has(namespaces.USER)
     execution.maps_groups = creation.maps_groups(linux, execution.plan)
+    if not made.data["config"].get("no_new_keyring"):
+        execution.keyring = f"_ses.{made.id}"
     if not made.init_lives():
         # What was opened could be another process's namespaces.
         raise Error("cannot exec in a stopped container")
+    creation.preload(process, execution.plan)
     if process.get("terminal"):
         from libcontainer import terminal
 
@@ -278,6 +319,7 @@ def _spawn(
             execution.terminal, execution.console = terminal.pair()
     affinity = process.get("execCPUAffinity") or {}
     attributes.prctl(attributes.PR_SET_DUMPABLE, 0)
+    log.debug("nsexec container setup: into the namespaces of the container's init")
     ours, theirs = words.pair()
     pid = namespaces.spawn(execution.plan)
     if pid == 0:
@@ -324,7 +366,8 @@ def _accompany(
         else:
             killed = " (possibly OOM-killed)" if manager.oom_killed() else ""
             raise Error(f"{_PREFIX}the process was killed{killed}")
-    processes.set_limits(pid, process)
+    if execution.plan_has_user:
+        processes.set_limits(pid, process)
 
 
 def _hand_listener_to_agent(

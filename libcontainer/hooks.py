@@ -170,6 +170,26 @@ def reset_signals() -> None:
     signals.unblock_all()
 
 
+def close_inherited(first: int) -> None:
+    """Close what the caller left open from `first` up, but for the log.
+
+    To be called before anything of our own is opened: a created container's init would keep it.
+    """
+    kept = log.descriptor
+    ranges = [(first, descriptors.LAST_DESCRIPTOR)]
+    if kept >= first:
+        ranges = [(first, kept - 1)] if kept > first else []
+        ranges.append((kept + 1, descriptors.LAST_DESCRIPTOR))
+    try:
+        for low, high in ranges:
+            descriptors.close_range(low, high)
+    except OSError:
+        # Before Linux 5.9.
+        for fd in descriptors.open_descriptors(first):
+            if fd != kept:
+                posix.close(fd)
+
+
 def close_on_exec(first: int) -> None:
     """Mark every descriptor from `first` up close-on-exec (close_range(2), or one by one)."""
     try:

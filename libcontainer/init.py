@@ -7,12 +7,13 @@ executed yet. Each step lives in its area's module; here is their order, and why
 from __future__ import annotations
 
 import posix
+import sys
 
 from libc_bindings import namespaces as kernel
 from libc_bindings import process as attributes
 from libc_bindings import signals
 from libcontainer import channel as words
-from libcontainer import config, hooks, log, namespaces, process, procfs, rootfs, sealing
+from libcontainer import config, hooks, keyring, log, namespaces, process, procfs, rootfs, sealing
 from libcontainer.errors import Error
 
 TYPE_CHECKING = False
@@ -58,16 +59,18 @@ class Preparation:
 
 def run(prep: Preparation, channel: Channel) -> NoReturn:
     """Be the container's init; leaves by execve(2) or, when a step fails, by _exit."""
-    status = 1
     try:
         program, environ = _prepare(prep, channel)
         _wait_for_start(prep, channel)
-        status = 255
-        _become(prep, program, environ)
     except BaseException as error:
         tell(channel, error)
+        posix._exit(1)
+    try:
+        _become(prep, program, environ)
+    except BaseException as error:
+        say(error)
     finally:
-        posix._exit(status)
+        posix._exit(255)
 
 
 def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, bytes]]:
@@ -75,8 +78,10 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
     spec, linux = prep.spec, prep.spec.get("linux") or {}
     proc = spec["process"]
     log.debug("child process in init()")
-    # The parent may be killed; then so must this be, until it is on its own.
+    # The parent may be killed; then so must this be, until end of file in the channel tells it.
     attributes.prctl(attributes.PR_SET_PDEATHSIG, signals.SIGKILL)
+    if not prep.plan.new & kernel.CLONE_NEWNS:
+        close_imports()
     namespaces.enter(prep.plan)
     if prep.plan.new & kernel.CLONE_NEWUSER:
         # Before its ids are mapped nothing can be made that has an owner.
@@ -85,14 +90,18 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
         if not prep.sealed:
             # An ordinary user has the privilege for that only in here.
             sealing.seal_in_place()
+    if prep.plan.new & kernel.CLONE_NEWTIME:
+        # Its offsets have to be written while it is empty, by somebody who may write to our files.
+        namespaces.make_time_namespace()
+        channel.send(words.TIMED)
+        _expect(channel, words.GO)
+        namespaces.enter_time_namespace()
     # Whatever enters or looks at the container's namespaces must not reach into this memory.
     attributes.prctl(attributes.PR_SET_DUMPABLE, 0)
     posix.setsid()
     _join_keyring(prep, proc)
     if prep.plan.new & kernel.CLONE_NEWNET:
         kernel.set_loopback_up()
-    if prep.plan.new & kernel.CLONE_NEWTIME:
-        namespaces.enter_new_time_namespace(linux.get("timeOffsets") or {})
     # The root of the mounts is set apart before the first mount, or the host would see it.
     rootfs.set_propagation(spec)
     root_fd = rootfs.bind_root(spec, prep.bundle)
@@ -107,19 +116,20 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
         spec.get("hooks"), "createContainer", _state(prep, "creating"),
         config.rootfs(spec, prep.bundle), posix.environ,
     )  # fmt: skip
+    for key, value in (linux.get("sysctl") or {}).items():
+        procfs.write_sysctl(key, value)
     # Still on the host's /proc, which the pty's descriptors are mounted through.
     _set_up_terminal(prep, proc, root_fd)
     process.make_directory(root_fd, proc["cwd"])
     environ = process.environment(proc, root_fd)
-    _set_labels(prep, proc)
+    _set_labels(proc)
+    procfs.release()
+    close_imports()
     rootfs.pivot(root_fd, spec, prep.no_pivot)
     if spec.get("hostname"):
         kernel.sethostname(spec["hostname"])
     if spec.get("domainname"):
         kernel.setdomainname(spec["domainname"])
-    # sysctl before /proc/sys becomes read-only.
-    for key, value in (linux.get("sysctl") or {}).items():
-        procfs.write_sysctl(key, value)
     rootfs.finish(spec)
     # Scheduling, policies and ids of the process, while all capabilities are there.
     process.apply_scheduling(proc)
@@ -137,10 +147,11 @@ def _wait_for_start(prep: Preparation, channel: Channel) -> None:
         # Its descriptor has to reach the agent while somebody is there to hand it on.
         channel.send(words.LISTENER, prep.filter.load())
         _expect(channel, words.GO)
+    # A parent that ends from now on has done its part, or closes the channel before it has.
+    attributes.prctl(attributes.PR_SET_PDEATHSIG, 0)
     channel.send(words.READY)
     _expect(channel, words.GO)
-    # A parent that ends from now on has done its part.
-    attributes.prctl(attributes.PR_SET_PDEATHSIG, 0)
+    _be_mortal()
     log.debug("init: about to wait on exec fifo")
     posix.read(prep.fifo, 1)
 
@@ -155,6 +166,13 @@ def _become(prep: Preparation, program: bytes, environ: dict[bytes, bytes]) -> N
     process.execute(program, proc["args"], environ)
 
 
+def _be_mortal() -> None:
+    """Let SIGTERM and the like end a created container: pid 1 of a namespace ignores what it has
+    no handler for."""
+    for number in signals.DEADLY:
+        signals.signal(number, lambda number, frame: posix._exit(128 + number))
+
+
 def finish_privileges(proc: Any, filter: Any, sets: process.Sets) -> None:
     """Load the seccomp filter (but for one with a listener, which is in force) and drop the rest."""
     pending = filter is not None and not filter.listener
@@ -166,6 +184,18 @@ def finish_privileges(proc: Any, filter: Any, sets: process.Sets) -> None:
     if pending:
         # As late as can be: the profile need not allow what runs before.
         filter.load()
+
+
+def close_imports() -> None:
+    """From here on paths lead into the container: import nothing any more.
+
+    A module would be looked for at the interpreter's paths in there, and what the image has put
+    in that place would run with the runtime's privileges. A late import is an error, then; what is
+    needed was read beforehand (creation.preload).
+    """
+    sys.meta_path.clear()
+    sys.path_importer_cache.clear()
+    sys.path.clear()
 
 
 def _expect(channel: Channel, word: str) -> None:
@@ -190,8 +220,6 @@ def _join_keyring(prep: Preparation, proc: Any) -> None:
     """A session keyring of the container's own, so that the caller's keys stay out of reach."""
     if not prep.new_keyring:
         return
-    from libcontainer import keyring
-
     keyring.join(f"_ses.{prep.id}", proc.get("selinuxLabel"))
 
 
@@ -203,7 +231,7 @@ def _set_up_terminal(prep: Preparation, proc: Any, root_fd: int) -> None:
     terminal.set_up(root_fd, proc, prep.console, console=True)
 
 
-def _set_labels(prep: Preparation, proc: Any) -> None:
+def _set_labels(proc: Any) -> None:
     """AppArmor's and SELinux's labels for the execve, through a procfs that the image cannot forge."""
     if proc.get("apparmorProfile") or proc.get("selinuxLabel"):
         from libcontainer import lsm
@@ -214,18 +242,29 @@ def _set_labels(prep: Preparation, proc: Any) -> None:
 def _take_identity(prep: Preparation, proc: Any) -> None:
     """Become the process's user in its directory, keeping the privileges that are left to use."""
     process.give_stdio_to((proc.get("user") or {}).get("uid", 0))
+    if not prep.plan.has(kernel.CLONE_NEWUSER):
+        # In a user namespace the host's side has the privileges for it, and does it.
+        process.set_limits(0, proc)
     if proc.get("noNewPrivileges"):
         attributes.prctl(attributes.PR_SET_NO_NEW_PRIVS, 1)
     process.enter_identity(proc, prep.sets, prep.maps_groups)
 
 
 def tell(channel: Channel, error: BaseException) -> None:
-    """Hand the reason to the host's side; where that has left, say it on the process's stderr."""
-    text = describe(error)
+    """Hand the reason to the host's side, which reports it."""
     try:
-        channel.send(words.FAILED, text)
+        channel.send(words.FAILED, describe(error))
     except OSError:
-        posix.write(2, f"{text}\n".encode("utf-8", "replace"))
+        say(error)
+
+
+def say(error: BaseException) -> None:
+    """The host's side has done its part: say the reason on the container's own stderr."""
+    try:
+        posix.write(2, f"{describe(error)}\n".encode("utf-8", "replace"))
+    except OSError:
+        # Closed, or a terminal that hung up: there is nobody left to be told.
+        return
 
 
 def describe(error: BaseException) -> str:

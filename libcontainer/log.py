@@ -14,6 +14,9 @@ def _discard(level: str, message: str) -> None:
     """The sink of a program that set none (a test, a library user)."""
 
 
+descriptor = -1
+"""The sink's own open file above stdio, -1 without one; everything else of the caller is closed."""
+
 sink: Callable[[str, str], None] = _discard
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import posix
 
 from libc_bindings import namespaces as kernel
+from libcontainer import procfs
 from libcontainer.errors import Error
 
 TYPE_CHECKING = False
@@ -148,10 +149,7 @@ def _spawn_through_a_process(plan: Plan, flags: int) -> int:
     between = posix.fork()
     if between == 0:
         try:
-            for kind, fd, path in plan.joined:
-                _setns(fd, kind, path)
-                if kind == kernel.CLONE_NEWUSER:
-                    become_root()
+            _enter_with_user_namespace(plan)
             child = kernel.clone(flags | kernel.CLONE_PARENT)
         except (OSError, Error) as error:
             posix.write(writer, f"error {error}".encode("utf-8", "replace"))
@@ -193,6 +191,25 @@ def enter(plan: Plan) -> None:
     plan.close()
 
 
+def _enter_with_user_namespace(plan: Plan) -> None:
+    """Enter all, with the privileges of before where the user namespace does not own one."""
+    left = []
+    for entry in plan.joined:
+        kind, fd, _ = entry
+        if kind == kernel.CLONE_NEWUSER:
+            left.insert(0, entry)
+            continue
+        try:
+            kernel.setns(fd, kind)
+        except OSError:
+            # Owned by the user namespace, very likely: once more from inside.
+            left.append(entry)
+    for kind, fd, path in left:
+        _setns(fd, kind, path)
+        if kind == kernel.CLONE_NEWUSER:
+            become_root()
+
+
 def _setns(fd: int, kind: int, path: str) -> None:
     try:
         kernel.setns(fd, kind)
@@ -200,25 +217,29 @@ def _setns(fd: int, kind: int, path: str) -> None:
         raise Error(f"setns {path}: {posix.strerror(error.errno or 0)}") from None
 
 
-def enter_new_time_namespace(offsets: dict[str, dict[str, int]]) -> None:
-    """Make a time namespace with the clocks shifted by `offsets` (secs, nanosecs) and enter it."""
+def make_time_namespace() -> None:
+    """unshare(2) for a time namespace; its offsets can be written until somebody enters it."""
     kernel.unshare(kernel.CLONE_NEWTIME)
-    lines = "".join(
-        f"{clock} {value.get('secs', 0)} {value.get('nanosecs', 0)}\n"
-        for clock, value in offsets.items()
-    )
-    if lines:
-        fd = posix.open("/proc/self/timens_offsets", posix.O_WRONLY | posix.O_CLOEXEC)
-        try:
-            posix.write(fd, lines.encode())
-        except OSError as error:
-            raise Error(f"config.json: linux.timeOffsets: {error.strerror}") from None
-        finally:
-            posix.close(fd)
-    # unshare(2) only sets the namespace of later children, and execve(2) is no child.
+
+
+def enter_time_namespace() -> None:
+    """Enter what make_time_namespace() made: unshare(2) moves only later children, not execve(2)."""
     fd = posix.open("/proc/self/ns/time_for_children", posix.O_RDONLY | posix.O_CLOEXEC)
     kernel.setns(fd, kernel.CLONE_NEWTIME)
     posix.close(fd)
+
+
+def write_time_offsets(pid: int, offsets: Any) -> None:
+    """linux.timeOffsets (secs, nanosecs by clock) of the time namespace that `pid` has made."""
+    lines = [
+        f"{clock} {value.get('secs', 0)} {value.get('nanosecs', 0)}\n"
+        for clock, value in (offsets or {}).items()
+    ]
+    if lines:
+        try:
+            procfs.write_pid(pid, "timens_offsets", "".join(lines))
+        except OSError as error:
+            raise Error(f"config.json: linux.timeOffsets: {error.strerror}") from None
 
 
 def write_id_maps(pid: int, uids: list[Any], gids: list[Any]) -> None:
@@ -253,8 +274,6 @@ def _write_map(pid: int, file: str, mappings: list[Any]) -> None:
 
 
 def _write(pid: int, file: str, text: str) -> None:
-    from libcontainer import procfs
-
     try:
         procfs.write_pid(pid, file, text)
     except OSError as error:

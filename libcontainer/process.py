@@ -73,7 +73,9 @@ def apply_scheduling(process: Any) -> None:
         flags = 0
         for flag in scheduler.get("flags") or ():
             flags |= kernel.SCHED_FLAGS[flag]
-        numbers = (scheduler.get(k, 0) for k in ("nice", "priority", "runtime", "deadline", "period"))
+        numbers = (
+            scheduler.get(k, 0) for k in ("nice", "priority", "runtime", "deadline", "period")
+        )
         try:
             kernel.sched_setattr(kernel.SCHED_POLICIES[scheduler["policy"]], flags, *numbers)
         except OSError as error:
@@ -126,7 +128,7 @@ def set_affinity(pid: int, cpus: str) -> None:
 
 
 def set_limits(pid: int, process: Any) -> None:
-    """rlimits of process `pid`, set from outside, where the privilege to raise them is."""
+    """rlimits of process `pid` (0 is the caller)."""
     machine = posix.uname().machine
     own = next((v for k, v in _OWN_RLIMITS.items() if machine.startswith(k)), {})
     for limit in process.get("rlimits") or ():
@@ -245,9 +247,9 @@ def finish_capabilities(sets: Sets) -> None:
     caps.capset(sets.effective, sets.permitted, sets.inheritable)
     if sets.ambient:
         refused = caps.raise_ambient(sets.ambient)
-        if refused:
-            names = " ".join(n for i, n in enumerate(caps.NAMES) if refused >> i & 1)
-            log.warning(f"can't raise ambient capabilities: [{names}]")
+        for number, name in enumerate(caps.NAMES):
+            if refused >> number & 1:
+                log.warning(f"can't raise ambient capability {name}: operation not permitted")
 
 
 def environment(process: Any, root_fd: int) -> dict[bytes, bytes]:

@@ -73,7 +73,10 @@ def reopen_null(spec: Any) -> None:
     streams = [stream for stream in (0, 1, 2) if _is_null(stream)]
     if not streams:
         return
-    fd = posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
+    try:
+        fd = posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
+    except OSError as error:
+        raise Error(f"error reopening /dev/null inside container: {reason(error)}") from error
     try:
         verify_null(fd)
         for stream in streams:
