@@ -44,6 +44,9 @@ class Agent:
             except OSError:
                 return
             listener, message = _take(connection)
+            if not message:
+                # The runtime connects before it makes anything, and then may have to give up.
+                continue
             self.messages.append(message)
             thread = threading.Thread(target=_serve, args=(listener, message), daemon=True)
             thread.start()
@@ -60,6 +63,8 @@ def _take(connection: socket.socket) -> tuple[int, dict[str, Any]]:
             break
         data += chunk
     connection.close()
+    if not data:
+        return -1, {}
     assert len(fds) == 1
     return fds[0], json.loads(data)
 
