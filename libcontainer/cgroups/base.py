@@ -193,7 +193,10 @@ class Manager:
             raise Error("failed to remove cgroups: " + "; ".join(failures))
 
     def stats(self) -> dict[str, Any]:
-        """What the container uses, in the shape of runc's `events --stats` (its `data`)."""
+        """What the container uses, in the shape of runc's `events --stats`: see statistics.py.
+
+        Without `intel_rdt` and `network_interfaces`, which are not cgroups'. OSError.
+        """
         raise AssertionError("defined by each version")
 
     def view(self, namespaced: bool) -> CgroupView:

@@ -180,6 +180,11 @@ class LegacyManager(Manager):
                 return line != "oom_kill 0"
         return False
 
+    def stats(self) -> dict[str, Any]:
+        from libcontainer.cgroups.v1 import stats
+
+        return stats.stats(self.paths)
+
     def view(self, namespaced: bool) -> CgroupView:
         from libcontainer.cgroups import CgroupView
 

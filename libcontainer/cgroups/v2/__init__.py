@@ -233,6 +233,11 @@ class UnifiedManager(Manager):
                 return line != "oom_kill 0"
         return False
 
+    def stats(self) -> dict[str, Any]:
+        from libcontainer.cgroups.v2 import stats
+
+        return stats.stats(self.main)
+
     def view(self, namespaced: bool) -> CgroupView:
         from libcontainer.cgroups import CgroupView
 
