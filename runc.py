@@ -201,6 +201,31 @@ def kill(command: Command, root: str) -> int:
     return 0
 
 
+def pause(command: Command, root: str) -> int:
+    """runc pause."""
+    from libcontainer import control
+
+    control.pause(root, command.arguments[0])
+    return 0
+
+
+def resume(command: Command, root: str) -> int:
+    """runc resume."""
+    from libcontainer import control
+
+    control.resume(root, command.arguments[0])
+    return 0
+
+
+def update(command: Command, root: str) -> int:
+    """runc update."""
+    from libcontainer import control
+    from libcontainer.commandline.limits import resources
+
+    control.update(root, command.arguments[0], resources(command.options, command.given))
+    return 0
+
+
 def state(command: Command, root: str) -> int:
     """runc state."""
     from libcontainer import container
@@ -333,11 +358,14 @@ HANDLERS: dict[str, Callable[[Command, str], int]] = {
     "features": features,
     "kill": kill,
     "list": list_,
+    "pause": pause,
     "ps": ps,
+    "resume": resume,
     "run": run,
     "spec": spec,
     "start": start,
     "state": state,
+    "update": update,
 }
 
 

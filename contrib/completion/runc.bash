@@ -20,11 +20,14 @@ _runc_options_of() {
     exec) echo "--console-socket --pidfd-socket --cwd --env -e --tty -t --user -u --additional-gids -g --process -p --detach -d --pid-file --process-label --apparmor --no-new-privs --cap -c --preserve-fds --cgroup --ignore-paused --help -h" ;;
     kill) echo "--help -h" ;;
     list) echo "--format -f --quiet -q --help -h" ;;
+    pause) echo "--help -h" ;;
     ps) echo "--format -f --help -h" ;;
+    resume) echo "--help -h" ;;
     run) echo "--bundle -b --console-socket --pidfd-socket --pid-file --no-pivot --no-new-keyring --preserve-fds --detach -d --keep --no-subreaper --help -h" ;;
     spec) echo "--bundle -b --rootless --help -h" ;;
     start) echo "--help -h" ;;
     state) echo "--help -h" ;;
+    update) echo "--resources -r --blkio-weight --cpu-period --cpu-quota --cpu-burst --cpu-share --cpu-rt-period --cpu-rt-runtime --cpuset-cpus --cpuset-mems --memory --cpu-idle --memory-reservation --memory-swap --pids-limit --help -h" ;;
     features) echo "--help -h" ;;
     *) echo "--debug --log --log-format --root --rootless --help -h --version -v" ;;
     esac
@@ -51,6 +54,23 @@ _runc_value_of() {
     --cap|-c) : ;;
     --cgroup) : ;;
     --format|-f) _runc_words "table json" ;;
+    --resources|-r) _runc_compgen -f -- "$cur" ;;
+    --blkio-weight) : ;;
+    --cpu-period) : ;;
+    --cpu-quota) : ;;
+    --cpu-burst) : ;;
+    --cpu-share) : ;;
+    --cpu-rt-period) : ;;
+    --cpu-rt-runtime) : ;;
+    --cpuset-cpus) : ;;
+    --cpuset-mems) : ;;
+    --kernel-memory) : ;;
+    --kernel-memory-tcp) : ;;
+    --memory) : ;;
+    --cpu-idle) : ;;
+    --memory-reservation) : ;;
+    --memory-swap) : ;;
+    --pids-limit) : ;;
     esac
 }
 
@@ -65,7 +85,7 @@ _runc() {
     done
     for ((i = 1; i < ${#words[@]}; i++)); do
         case ${words[i]} in
-        --additional-gids|--apparmor|--bundle|--cap|--cgroup|--console-socket|--cwd|--env|--format|--log|--log-format|--pid-file|--pidfd-socket|--preserve-fds|--process|--process-label|--root|--rootless|--user|-b|-c|-e|-f|-g|-p|-u)
+        --additional-gids|--apparmor|--blkio-weight|--bundle|--cap|--cgroup|--console-socket|--cpu-burst|--cpu-idle|--cpu-period|--cpu-quota|--cpu-rt-period|--cpu-rt-runtime|--cpu-share|--cpuset-cpus|--cpuset-mems|--cwd|--env|--format|--kernel-memory|--kernel-memory-tcp|--log|--log-format|--memory|--memory-reservation|--memory-swap|--pid-file|--pidfd-socket|--pids-limit|--preserve-fds|--process|--process-label|--resources|--root|--rootless|--user|-b|-c|-e|-f|-g|-p|-r|-u)
             [[ ${words[i]} == --root && -z $verb ]] && root=(--root "${words[i + 1]}")
             i=$((i + 1))
             ;;
@@ -78,20 +98,20 @@ _runc() {
 
     COMPREPLY=()
     case $prev in
-    --additional-gids|--apparmor|--bundle|--cap|--cgroup|--console-socket|--cwd|--env|--format|--log|--log-format|--pid-file|--pidfd-socket|--preserve-fds|--process|--process-label|--root|--rootless|--user|-b|-c|-e|-f|-g|-p|-u)
+    --additional-gids|--apparmor|--blkio-weight|--bundle|--cap|--cgroup|--console-socket|--cpu-burst|--cpu-idle|--cpu-period|--cpu-quota|--cpu-rt-period|--cpu-rt-runtime|--cpu-share|--cpuset-cpus|--cpuset-mems|--cwd|--env|--format|--kernel-memory|--kernel-memory-tcp|--log|--log-format|--memory|--memory-reservation|--memory-swap|--pid-file|--pidfd-socket|--pids-limit|--preserve-fds|--process|--process-label|--resources|--root|--rootless|--user|-b|-c|-e|-f|-g|-p|-r|-u)
         _runc_value_of "$prev"
         return
         ;;
     esac
     case $verb:$count:$cur in
     :0:-*) _runc_words "--debug --log --log-format --root --rootless --help -h --version -v" ;;
-    :0:* | help:0:*) _runc_words "create delete exec kill list ps run spec start state features help" ;;
+    :0:* | help:0:*) _runc_words "create delete exec kill list pause ps resume run spec start state update features help" ;;
     exec:[1-9]*:* | ps:[1-9]*:*) _runc_compgen -f -- "$cur" ;;
     *:*:-*) _runc_words "$(_runc_options_of "$verb")" ;;
     kill:1:*) _runc_words "HUP INT QUIT KILL USR1 USR2 TERM CONT STOP WINCH" ;;
     *:0:*)
         case $verb in
-        delete|exec|kill|ps|start|state) _runc_ids ;;
+        delete|exec|kill|pause|ps|resume|start|state|update) _runc_ids ;;
         esac
         ;;
     esac

@@ -1,7 +1,7 @@
 # fish completion for runc; made by contrib/completion/generate.py from runc's own table of options: do not edit
 
 function __runc_no_verb
-    not __fish_seen_subcommand_from create delete exec kill list ps run spec start state features help
+    not __fish_seen_subcommand_from create delete exec kill list pause ps resume run spec start state update features help
 end
 
 # The containers below the --root that the command line names.
@@ -64,9 +64,13 @@ complete -c runc -n __runc_no_verb -a list -d 'list the containers'
 complete -c runc -n '__fish_seen_subcommand_from list' -l format -s f -x -a 'table json' -d 'table or json'
 complete -c runc -n '__fish_seen_subcommand_from list' -l quiet -s q -d 'show only the ids'
 complete -c runc -n '__fish_seen_subcommand_from list' -l help -s h -d 'show this help and exit'
+complete -c runc -n __runc_no_verb -a pause -d 'stop all processes of a container for a while'
+complete -c runc -n '__fish_seen_subcommand_from pause' -l help -s h -d 'show this help and exit'
 complete -c runc -n __runc_no_verb -a ps -d 'show the processes in a container'
 complete -c runc -n '__fish_seen_subcommand_from ps' -l format -s f -x -a 'table json' -d 'table or json'
 complete -c runc -n '__fish_seen_subcommand_from ps' -l help -s h -d 'show this help and exit'
+complete -c runc -n __runc_no_verb -a resume -d 'let the processes of a paused container run on'
+complete -c runc -n '__fish_seen_subcommand_from resume' -l help -s h -d 'show this help and exit'
 complete -c runc -n __runc_no_verb -a run -d 'create a container, start it and wait for its end'
 complete -c runc -n '__fish_seen_subcommand_from run' -l bundle -s b -rF -d 'directory of config.json (default: the current one)'
 complete -c runc -n '__fish_seen_subcommand_from run' -l console-socket -rF -d 'unix socket that is sent the terminals master side'
@@ -87,7 +91,24 @@ complete -c runc -n __runc_no_verb -a start -d 'run the process of a created con
 complete -c runc -n '__fish_seen_subcommand_from start' -l help -s h -d 'show this help and exit'
 complete -c runc -n __runc_no_verb -a state -d 'show the state of a container as JSON'
 complete -c runc -n '__fish_seen_subcommand_from state' -l help -s h -d 'show this help and exit'
+complete -c runc -n __runc_no_verb -a update -d 'change the limits of a container'
+complete -c runc -n '__fish_seen_subcommand_from update' -l resources -s r -rF -d 'take all limits from a JSON file or, for `-`, from stdin'
+complete -c runc -n '__fish_seen_subcommand_from update' -l blkio-weight -x -d 'share of block I/O, 10 to 1000'
+complete -c runc -n '__fish_seen_subcommand_from update' -l cpu-period -x -d 'length of the period that --cpu-quota is about'
+complete -c runc -n '__fish_seen_subcommand_from update' -l cpu-quota -x -d 'CPU time in each period; -1 for no limit'
+complete -c runc -n '__fish_seen_subcommand_from update' -l cpu-burst -x -d 'CPU time that may be saved up for later periods'
+complete -c runc -n '__fish_seen_subcommand_from update' -l cpu-share -x -d 'share of CPU time, 1024 being the usual one'
+complete -c runc -n '__fish_seen_subcommand_from update' -l cpu-rt-period -x -d 'length of the period that --cpu-rt-runtime is about'
+complete -c runc -n '__fish_seen_subcommand_from update' -l cpu-rt-runtime -x -d 'realtime CPU time in each period'
+complete -c runc -n '__fish_seen_subcommand_from update' -l cpuset-cpus -x -d 'CPUs to run on, such as 0-3,7'
+complete -c runc -n '__fish_seen_subcommand_from update' -l cpuset-mems -x -d 'memory nodes to use, such as 0,1'
+complete -c runc -n '__fish_seen_subcommand_from update' -l memory -x -d 'memory, such as 64M; -1 for no limit'
+complete -c runc -n '__fish_seen_subcommand_from update' -l cpu-idle -x -d '1 to run only when nothing else wants to (SCHED_IDLE), 0 for as usual'
+complete -c runc -n '__fish_seen_subcommand_from update' -l memory-reservation -x -d 'memory that is left alone while the host has enough'
+complete -c runc -n '__fish_seen_subcommand_from update' -l memory-swap -x -d 'memory and swap together; -1 for no limit'
+complete -c runc -n '__fish_seen_subcommand_from update' -l pids-limit -x -d 'number of processes and threads; -1 for no limit'
+complete -c runc -n '__fish_seen_subcommand_from update' -l help -s h -d 'show this help and exit'
 complete -c runc -n __runc_no_verb -a features -d 'show what this runtime can do, as JSON'
 complete -c runc -n '__fish_seen_subcommand_from features' -l help -s h -d 'show this help and exit'
-complete -c runc -n '__fish_seen_subcommand_from delete exec kill ps start state' -a '(__runc_ids)'
+complete -c runc -n '__fish_seen_subcommand_from delete exec kill pause ps resume start state update' -a '(__runc_ids)'
 complete -c runc -n '__fish_seen_subcommand_from kill' -a 'HUP INT QUIT KILL USR1 USR2 TERM CONT STOP WINCH'

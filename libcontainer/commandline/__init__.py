@@ -140,6 +140,31 @@ _EXEC: tuple[Option, ...] = (
     ("ignore-paused", FLAG, "", "do not refuse a paused container"),
 )
 
+_UPDATE: tuple[Option, ...] = (
+    ("resources r", TEXT, "FILE", "take all limits from a JSON file or, for `-`, from stdin"),
+    ("blkio-weight", NUMBER, "N", "share of block I/O, 10 to 1000"),
+    ("cpu-period", TEXT, "USEC", "length of the period that --cpu-quota is about"),
+    ("cpu-quota", TEXT, "USEC", "CPU time in each period; -1 for no limit"),
+    ("cpu-burst", TEXT, "USEC", "CPU time that may be saved up for later periods"),
+    ("cpu-share", TEXT, "N", "share of CPU time, 1024 being the usual one"),
+    ("cpu-rt-period", TEXT, "USEC", "length of the period that --cpu-rt-runtime is about"),
+    ("cpu-rt-runtime", TEXT, "USEC", "realtime CPU time in each period"),
+    ("cpuset-cpus", TEXT, "LIST", "CPUs to run on, such as 0-3,7"),
+    ("cpuset-mems", TEXT, "LIST", "memory nodes to use, such as 0,1"),
+    ("kernel-memory", TEXT, "BYTES", ""),
+    ("kernel-memory-tcp", TEXT, "BYTES", ""),
+    ("memory", TEXT, "BYTES", "memory, such as 64M; -1 for no limit"),
+    (
+        "cpu-idle",
+        TEXT,
+        "N",
+        "1 to run only when nothing else wants to (SCHED_IDLE), 0 for as usual",
+    ),
+    ("memory-reservation", TEXT, "BYTES", "memory that is left alone while the host has enough"),
+    ("memory-swap", TEXT, "BYTES", "memory and swap together; -1 for no limit"),
+    ("pids-limit", NUMBER, "N", "number of processes and threads; -1 for no limit"),
+)
+
 VERBS: dict[str, Verb] = {
     "create": Verb("create a container that waits for `start`", _CREATE),
     "delete": Verb(
@@ -158,7 +183,9 @@ VERBS: dict[str, Verb] = {
         least=0,
         most=0,
     ),
+    "pause": Verb("stop all processes of a container for a while"),
     "ps": Verb("show the processes in a container", (_FORMAT,), most=None, passes=True),
+    "resume": Verb("let the processes of a paused container run on"),
     "run": Verb("create a container, start it and wait for its end", _RUN),
     "spec": Verb(
         "write a config.json to start from",
@@ -168,6 +195,7 @@ VERBS: dict[str, Verb] = {
     ),
     "start": Verb("run the process of a created container"),
     "state": Verb("show the state of a container as JSON"),
+    "update": Verb("change the limits of a container", _UPDATE),
     "features": Verb("show what this runtime can do, as JSON", least=0, most=0),
 }
 

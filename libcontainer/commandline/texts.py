@@ -25,11 +25,14 @@ ARGUMENTS = {
     "features": "",
     "kill": _ID + " [signal]",
     "list": "",
+    "pause": _ID,
     "ps": _ID + " [ps options]",
+    "resume": _ID,
     "run": _ID,
     "spec": "",
     "start": _ID,
     "state": _ID,
+    "update": _ID,
 }
 
 _BUNDLE = """
@@ -62,9 +65,13 @@ number. A container without a pid namespace of its own loses all its processes b
     "list": """
 Shows the containers whose state is below --root, whoever made them. Containers that were started
 with another --root, as those of Docker or Podman, show with that same option.""",
+    "pause": """
+Freezes all processes of the container, as if time stood still for them, until `runc resume`.""",
     "ps": """
 Shows the processes of the container with their pids on the host. The table is the host's `ps`,
 cut down to those lines; options after the id are handed to it (default: -ef).""",
+    "resume": """
+Lets all processes of the container run on from where `runc pause` stopped them.""",
     "run": """
 Creates the container, starts it, hands signals on to it and waits for it; then deletes it. The exit
 status is the container's, 128+N if signal N killed it. With --detach runc returns at once, and the
@@ -76,6 +83,10 @@ is a start: edit `process.args` and whatever else you need. A config.json that e
 
 With --rootless it suits an ordinary user: it has a user namespace in which the user is root, and
 leaves out what takes privileges.""",
+    "update": """
+Changes limits while the container runs; what is not mentioned stays as it is. A size may have a
+unit (k, M, G). With --resources the limits are those of a JSON object like `linux.resources` in a
+config.json, and other options do not count.""",
     "start": """
 Runs the process of a container that `runc create` made, and returns as soon as it runs.""",
     "state": """
@@ -101,9 +112,14 @@ EXAMPLES = {
     "list": """
 # runc list
 # runc --root /run/docker/runtime-runc/moby list --format json""",
+    "pause": """
+# runc pause web1
+# runc resume web1""",
     "ps": """
 # runc ps web1
 # runc ps web1 -o pid,rss,args""",
+    "resume": """
+# runc resume web1""",
     "run": """
 # runc run --bundle /srv/web web1
 # runc run -d --pid-file /run/web1.pid --bundle /srv/web web1""",
@@ -112,6 +128,9 @@ EXAMPLES = {
 # docker export $(docker create busybox) | tar -C rootfs -xf -
 # runc spec
 # runc run web1""",
+    "update": """
+# runc update --memory 64M --pids-limit 100 web1
+# runc update --resources limits.json web1""",
     "start": """
 # runc create --bundle /srv/web web1
 # runc start web1""",

@@ -23,6 +23,7 @@ from libcontainer.commandline import (
     NUMBERS,
     VERBS,
     Command,
+    limits,
     loglines,
     parse,
     roots,
@@ -337,6 +338,72 @@ def test_signals(text: str, number: int) -> None:
 def test_unknown_signals(text: str) -> None:
     with pytest.raises(Error, match=re.escape('unknown signal "%s"' % text)):
         signals.signal_number(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("0", 0),
+        ("-1", -1),
+        ("4096", 4096),
+        ("9223372036854775807", (1 << 63) - 1),
+        ("10M", 10 << 20),
+        ("10 mb", 10 << 20),
+        ("1.5GiB", 3 << 29),
+        ("512kb", 512 << 10),
+        ("7b", 7),
+        ("2t", 2 << 40),
+    ],
+)
+def test_sizes(text: str, number: int) -> None:
+    assert limits.size(text) == number
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "-2", "10x", "10bb", "10mib2", "1.2.3", "M", "5kk", "-5k"]
+)
+def test_no_sizes(text: str) -> None:
+    with pytest.raises(ValueError, match=r"invalid (size|suffix): '"):
+        limits.size(text)
+
+
+def told(line: str) -> dict[str, typing.Any]:
+    """The resources that `update` was told."""
+    command = parse(["update", *line.split(), "x"])
+    assert command is not None
+    return limits.resources(command.options, command.given)
+
+
+def test_limits(tmp_path: typing.Any) -> None:
+    assert told("") == {}
+    assert told("--memory 64M --cpu-quota -1 --cpu-share 0") == {
+        "memory": {"limit": 64 << 20},
+        "cpu": {"quota": -1, "shares": 0},
+    }
+    assert told("--memory -1") == {"memory": {"limit": -1}}
+    assert told("--memory -1 --memory-swap 1G") == {"memory": {"limit": -1, "swap": 1 << 30}}
+    assert told("--pids-limit 0 --blkio-weight 500 --cpuset-cpus 0-1") == {
+        "pids": {"limit": 0},
+        "blockIO": {"weight": 500},
+        "cpu": {"cpus": "0-1"},
+    }
+    assert told("--kernel-memory 1G") == {}
+    file = tmp_path / "limits.json"
+    file.write_text('{"cpu": {"idle": 1}, "unified": {"memory.high": "max"}}')
+    assert told("--memory 5 -r %s" % file) == {
+        "cpu": {"idle": 1},
+        "unified": {"memory.high": "max"},
+    }
+    for line, message in (
+        ("--cpu-quota x", 'cpu-quota: strconv.ParseInt: parsing "x": invalid syntax'),
+        (
+            "--cpu-share -5",
+            'cpu-share: strconv.ParseUint: parsing "-5": invalid syntax',
+        ),
+        ("--memory 5x", "memory: invalid suffix: 'x'"),
+    ):
+        with pytest.raises(Error, match=re.escape("invalid value for " + message)):
+            told(line)
 
 
 def test_absolute_paths() -> None:

@@ -256,3 +256,49 @@ def test_state_root_of_an_ordinary_user(bundle: Any, scratch: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert (runtime_dir / "runc").stat().st_mode & 0o7777 == 0o1700
+
+
+def test_pause_and_resume(bundle: Any) -> None:
+    bundle.start()
+    assert message(bundle.call("resume", bundle.id).stderr) == "container not paused"
+    done = bundle.call("pause", bundle.id)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert bundle.state()["status"] == "paused"
+    assert " paused " in bundle.call("list").stdout
+    assert message(bundle.call("pause", bundle.id).stderr) == "container not running"
+    done = bundle.exec("true")
+    assert done.returncode == 255
+    assert "cannot exec in a paused container (use --ignore-paused" in message(done.stderr)
+    assert bundle.call("resume", bundle.id).returncode == 0
+    assert bundle.state()["status"] == "running"
+
+
+def limit(bundle: Any, controller: str, name: str) -> str:
+    """What a file of the container's cgroup says."""
+    lines = Path("/proc/%d/cgroup" % bundle.state()["pid"]).read_text().splitlines()
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            return Path("/sys/fs/cgroup/%s%s/%s" % (controller, path, name)).read_text().strip()
+    raise AssertionError(lines)
+
+
+@pytest.mark.needs("cgroup1")
+def test_update(bundle: Any, scratch: Path) -> None:
+    bundle.start()
+    done = bundle.call("update", "--memory", "64M", "--pids-limit=50", bundle.id)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert limit(bundle, "memory", "memory.limit_in_bytes") == str(64 << 20)
+    assert limit(bundle, "pids", "pids.max") == "50"
+    assert bundle.call("update", bundle.id, "--pids-limit", "-1").returncode == 0
+    assert limit(bundle, "pids", "pids.max") == "max"
+    assert limit(bundle, "memory", "memory.limit_in_bytes") == str(64 << 20)
+    (scratch / "limits.json").write_text('{"pids": {"limit": 20}}')
+    with open(scratch / "limits.json") as file:
+        done = bundle.call("update", "--resources", "-", bundle.id, stdin=file)
+    assert done.returncode == 0, done
+    assert limit(bundle, "pids", "pids.max") == "20"
+    done = bundle.call("update", "--cpu-quota", "x", bundle.id)
+    assert message(done.stderr) == (
+        'invalid value for cpu-quota: strconv.ParseInt: parsing "x": invalid syntax'
+    )
