@@ -159,10 +159,15 @@ def _wait_for_start(prep: Preparation, channel: Channel) -> None:
 def _become(prep: Preparation, program: bytes, environ: dict[bytes, bytes]) -> None:
     """From `start` to the program: the last hooks, the filter, the last privileges."""
     proc = prep.spec["process"]
-    hooks.run(prep.spec.get("hooks"), "startContainer", _state(prep, "created"), "/", environ)
+    with_hooks = hooks.any_of(prep.spec.get("hooks"), "startContainer")
+    if with_hooks:
+        # They run inside, so under the filter and with the capabilities of the process, as in runc.
+        finish_privileges(proc, prep.filter, prep.sets)
+        hooks.run(prep.spec["hooks"], "startContainer", _state(prep, "created"), "/", environ)
     hooks.close_on_exec(prep.first_free_fd)
     hooks.reset_signals()
-    finish_privileges(proc, prep.filter, prep.sets)
+    if not with_hooks:
+        finish_privileges(proc, prep.filter, prep.sets)
     process.execute(program, proc["args"], environ)
 
 
