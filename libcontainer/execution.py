@@ -33,6 +33,7 @@ class _Execution:
         self.process = process
         self.spec = spec
         self.plan: Any = None
+        self.entrance: Any = None
         self.plan_has_user = False
         self.sets: Any = None
         self.filter: Any = None
@@ -80,10 +81,14 @@ class _Execution:
         log.debug("child process in init()")
         attributes.prctl(attributes.PR_SET_PDEATHSIG, signals.SIGKILL)
         init.close_imports()
+        if self.entrance:
+            self.entrance.enter()
         namespaces.enter(self.plan)
         attributes.prctl(attributes.PR_SET_DUMPABLE, 0)
         # Whatever it allocates from here on is the container's.
         self._expect(channel)
+        if self.entrance:
+            self.entrance.enter_memory()
         posix.setsid()
         if self.keyring:
             keyring.join(self.keyring, self.process.get("selinuxLabel"))
@@ -100,7 +105,7 @@ class _Execution:
             from libcontainer import lsm
 
             lsm.set_exec_label(procfs, process)
-        processes.apply_scheduling(process)
+        processes.apply_scheduling(process, linux)
         processes.apply_personality(linux.get("personality"))
         processes.apply_memory_policy(linux.get("memoryPolicy"))
 
@@ -335,6 +340,8 @@ def _spawn(
         posix.close(execution.console)
     if affinity.get("initial"):
         processes.set_affinity(pid, affinity["initial"])
+        mask = sum(1 << cpu for cpu in posix.sched_getaffinity(pid))
+        log.debug(f"nsexec: affinity: {mask:#x}")
     return pid, ours
 
 
@@ -352,6 +359,8 @@ def _accompany(
     affinity = process.get("execCPUAffinity") or {}
     if affinity.get("final"):
         processes.set_affinity(pid, affinity["final"])
+    elif not affinity.get("initial"):
+        processes.reset_affinity(pid)
     processes.set_oom_score(pid, process)
     channel.send(words.PLACED)
     while True:

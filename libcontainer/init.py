@@ -27,7 +27,7 @@ class Preparation:
     """What the host's side opened and decided before the clone; init inherits it."""
 
     __slots__ = (
-        "bundle", "cgroup", "console", "fifo", "filter", "first_free_fd", "id", "identity",
+        "bundle", "cgroup", "entrance", "console", "fifo", "filter", "first_free_fd", "id", "identity",
         "maps_groups", "new_keyring", "no_pivot", "plan", "sealed", "sets", "sources", "spec", "state",
     )  # fmt: skip
 
@@ -39,6 +39,8 @@ class Preparation:
     """rootfs.open_sources()."""
     cgroup: Any
     """A CgroupView for the cgroup mounts."""
+    entrance: Any
+    """The way into the container's cgroups (cgroups/entrance.py)."""
     filter: Any
     """The seccomp filter, or None."""
     sets: process.Sets
@@ -82,6 +84,7 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
     attributes.prctl(attributes.PR_SET_PDEATHSIG, signals.SIGKILL)
     if not prep.plan.new & kernel.CLONE_NEWNS:
         close_imports()
+    prep.entrance.enter()
     namespaces.enter(prep.plan)
     if prep.plan.new & kernel.CLONE_NEWUSER:
         # Before its ids are mapped nothing can be made that has an owner.
@@ -107,6 +110,8 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
     root_fd = rootfs.bind_root(spec, prep.bundle)
     # The cgroup namespace's root is the cgroup that its maker is in; cgroup mounts show it.
     _expect(channel, words.PLACED)
+    # Not before: what it allocates from here on is the container's.
+    prep.entrance.enter_memory()
     if prep.plan.new & kernel.CLONE_NEWCGROUP:
         kernel.unshare(kernel.CLONE_NEWCGROUP)
     rootfs.mount_all(root_fd, spec, prep.sources, prep.cgroup)
@@ -132,7 +137,7 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
         kernel.setdomainname(spec["domainname"])
     rootfs.finish(spec)
     # Scheduling, policies and ids of the process, while all capabilities are there.
-    process.apply_scheduling(proc)
+    process.apply_scheduling(proc, linux)
     process.apply_personality(linux.get("personality"))
     process.apply_memory_policy(linux.get("memoryPolicy"))
     _take_identity(prep, proc)

@@ -66,7 +66,7 @@ def capability_sets(process: Any) -> Sets:
     return Sets(process.get("capabilities"), caps.last())
 
 
-def apply_scheduling(process: Any) -> None:
+def apply_scheduling(process: Any, linux: Any) -> None:
     """scheduler and ioPriority, while the caller may (CAP_SYS_NICE)."""
     scheduler = process.get("scheduler")
     if scheduler:
@@ -79,7 +79,11 @@ def apply_scheduling(process: Any) -> None:
         try:
             kernel.sched_setattr(kernel.SCHED_POLICIES[scheduler["policy"]], flags, *numbers)
         except OSError as error:
-            raise Error(f"process.scheduler: {error.strerror}") from None
+            why = error.strerror
+            if error.errno == errno.EPERM and _has_cpuset(linux):
+                # sched_setattr(2): SCHED_DEADLINE wants all CPUs of the system.
+                why = f"process scheduler can't be used together with AllowedCPUs: {why}"
+            raise Error(f"process.scheduler: {why}") from None
     priority = process.get("ioPriority")
     if priority:
         class_ = kernel.IOPRIO_CLASSES[priority["class"]]
@@ -87,6 +91,10 @@ def apply_scheduling(process: Any) -> None:
             kernel.ioprio_set(class_, priority.get("priority", 0))
         except OSError as error:
             raise Error(f"process.ioPriority: {error.strerror}") from None
+
+
+def _has_cpuset(linux: Any) -> bool:
+    return bool(((linux.get("resources") or {}).get("cpu") or {}).get("cpus"))
 
 
 def apply_personality(personality: Any) -> None:
@@ -125,6 +133,17 @@ def set_affinity(pid: int, cpus: str) -> None:
         posix.sched_setaffinity(pid, parse_list(cpus))
     except OSError as error:
         raise Error(f"process.execCPUAffinity: set CPU affinity {cpus}: {error.strerror}") from None
+
+
+def reset_affinity(pid: int) -> None:
+    """Let `pid` run on every CPU of its cpuset, whatever this program itself was bound to."""
+    if len(posix.sched_getaffinity(0)) >= (posix.cpu_count() or 1):
+        return
+    try:
+        # The kernel takes what the cpuset has of it; 1024 is as far as Python's first try goes.
+        posix.sched_setaffinity(pid, range(1024))
+    except OSError as error:
+        log.warning(f"resetting CPU affinity: {error.strerror}")
 
 
 def set_limits(pid: int, process: Any) -> None:

@@ -143,7 +143,13 @@ def _seccomp(value: Any, place: str, faults: Faults) -> None:
 def _memory_policy(value: Any, place: str, faults: Faults) -> None:
     from .scheduling import MEMORY_POLICY
 
+    before = len(faults)
     check(value, MEMORY_POLICY, place, faults)
+    for index in range(before, len(faults)):
+        # "invalid memory policy mode" and so on is what runc says here.
+        where, _, why = faults[index].partition(": ")
+        name = where.rpartition(".")[2].partition("[")[0]
+        faults[index] = "%s: invalid memory policy %s: %s" % (where, name, why)
 
 
 def _settings(name: str) -> Any:
