@@ -33,7 +33,10 @@ class _Execution:
         self.process = process
         self.spec = spec
         self.plan: Any = None
+        self.manager: Any = None
+        """The container's cgroups."""
         self.entrance: Any = None
+        """The way into them (cgroups/entrance.py), unless it is to be moved there."""
         self.plan_has_user = False
         self.sets: Any = None
         self.filter: Any = None
@@ -192,6 +195,11 @@ def execute(
         from libcontainer import supervise
 
         supervise.hold_signals()
+    execution.manager = cgroups.restore(made.data["cgroup"])
+    if not process.get("execCPUAffinity"):
+        # Going in itself is faster by far, but the affinities are for before and after it: then it
+        # is moved, in between.
+        execution.entrance = execution.manager.entrance(cgroup, made.pid)
     pid, channel = _spawn(execution, made, console_socket)
     try:
         _accompany(execution, made, pid, channel, cgroup)
@@ -326,6 +334,8 @@ def _spawn(
     attributes.prctl(attributes.PR_SET_DUMPABLE, 0)
     log.debug("nsexec container setup: into the namespaces of the container's init")
     ours, theirs = words.pair()
+    if execution.entrance:
+        execution.plan.cgroup = execution.entrance.cgroup_fd
     pid = namespaces.spawn(execution.plan)
     if pid == 0:
         ours.close()
@@ -350,8 +360,11 @@ def _accompany(
 ) -> None:
     """Put the process in its cgroup and see it through to the point before its program."""
     process = execution.process
-    manager = cgroups.restore(made.data["cgroup"])
-    manager.join(pid, cgroup)
+    manager = execution.manager
+    if execution.entrance:
+        execution.entrance.finish(manager, pid, execution.plan.born_there)
+    else:
+        manager.join(pid, cgroup, made.pid)
     if made.data.get("intel_rdt_path"):
         from libcontainer import intelrdt
 
