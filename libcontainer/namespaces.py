@@ -43,6 +43,9 @@ class Plan:
         """The CLONE_NEW* flags of the namespaces to make."""
         self.joined = joined
         """(CLONE_NEW* flag, descriptor, path) of those to enter, in order."""
+        self.cgroup = -1
+        """A cgroup v2 that spawn() tries to have the child born in, or -1."""
+        self.born_there = False
 
     def has(self, flag: int) -> bool:
         """Whether the process gets a namespace of this kind that is not the caller's."""
@@ -123,6 +126,16 @@ def spawn(plan: Plan) -> int:
     for kind, fd, path in plan.joined:
         if kind == kernel.CLONE_NEWPID:
             return _spawn_in_pid_namespace(plan, fd, path, flags)
+    return _clone(plan, flags)
+
+
+def _clone(plan: Plan, flags: int) -> int:
+    """The child, born in the planned cgroup if the kernel lets us."""
+    if plan.cgroup >= 0:
+        pid = kernel.clone_into(plan.cgroup, flags)
+        if pid >= 0:
+            plan.born_there = True
+            return pid
     return kernel.clone(flags)
 
 
@@ -132,7 +145,7 @@ def _spawn_in_pid_namespace(plan: Plan, fd: int, path: str, flags: int) -> int:
     _setns(fd, kernel.CLONE_NEWPID, path)
     pid = -1
     try:
-        pid = kernel.clone(flags)
+        pid = _clone(plan, flags)
         return pid
     finally:
         if pid:
@@ -150,7 +163,7 @@ def _spawn_through_a_process(plan: Plan, flags: int) -> int:
     if between == 0:
         try:
             _enter_with_user_namespace(plan)
-            child = kernel.clone(flags | kernel.CLONE_PARENT)
+            child = _clone(plan, flags | kernel.CLONE_PARENT)
         except (OSError, Error) as error:
             posix.write(writer, f"error {error}".encode("utf-8", "replace"))
             posix._exit(1)
@@ -160,7 +173,7 @@ def _spawn_through_a_process(plan: Plan, flags: int) -> int:
             posix.close(writer)
             return 0
         # clone(2) tells the number in the namespace that this process was born in: the host's.
-        posix.write(writer, b"%d" % child)
+        posix.write(writer, b"%d %d" % (child, plan.born_there))
         posix._exit(0)
     posix.close(writer)
     try:
@@ -168,9 +181,11 @@ def _spawn_through_a_process(plan: Plan, flags: int) -> int:
     finally:
         posix.close(reader)
         posix.waitpid(between, 0)
-    if not answer.isdigit():
-        raise Error(answer.partition(" ")[2] or "the process that joins the namespaces was killed")
-    return int(answer)
+    first, _, rest = answer.partition(" ")
+    if not first.isdigit():
+        raise Error(rest or "the process that joins the namespaces was killed")
+    plan.born_there = rest == "1"
+    return int(first)
 
 
 def become_root() -> None:

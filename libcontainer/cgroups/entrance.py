@@ -24,6 +24,8 @@ from __future__ import annotations
 
 import posix
 
+from libcontainer.errors import Error
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from libcontainer.cgroups.base import Manager
@@ -51,21 +53,26 @@ class Entrance:
         self.cgroup_fd = posix.open(directory, flags)
 
     def enter(self) -> None:
-        """In the child, its only thread: enter the v1 hierarchies but memory.  OSError."""
+        """In the child, its only thread: enter the v1 hierarchies but memory.  Error."""
         self._enter(self.tasks)
         if self.cgroup_fd >= 0:
             posix.close(self.cgroup_fd)
             self.cgroup_fd = -1
 
     def enter_memory(self) -> None:
-        """In the child: enter v1's memory hierarchy, if there is one.  OSError."""
+        """In the child: enter v1's memory hierarchy, if there is one.  Error."""
         self._enter(self.memory)
 
     def _enter(self, fds: list[int]) -> None:
-        for fd in fds:
-            posix.write(fd, b"0")
-            posix.close(fd)
-        fds.clear()
+        try:
+            for fd in fds:
+                posix.write(fd, b"0")
+        except OSError as failure:
+            raise Error("cannot join the container's cgroups: %s" % failure.strerror) from None
+        finally:
+            for fd in fds:
+                posix.close(fd)
+            fds.clear()
 
     def finish(self, manager: Manager, pid: int, born: bool) -> None:
         """On the host, after the clone: close all, and move the child where it was not born.

@@ -60,7 +60,7 @@ class UnifiedManager(Manager):
                     "rootless needs no limits + no cgrouppath when no permission is granted for"
                     " cgroups: %s: %s" % (self.main, failure.strerror)
                 ) from None
-            self.paths = {}
+            self.paths.clear()
         except Error:
             _unmake(made)
             raise
@@ -135,7 +135,9 @@ class UnifiedManager(Manager):
         found = Entrance()
         found.cgroup, found.init = cgroup, init
         # What joins a cgroup later is not charged for what it had before, what is born there is.
-        if self.main and is_roomy((self.resources.get("memory") or {}).get("limit")):
+        limit = (self.resources.get("memory") or {}).get("limit")
+        now = files.read_if_there(self.main + "/memory.max").strip() if self.main else ""
+        if self.main and is_roomy(limit or (int(now) if now.isdigit() else 0)):
             try:
                 found.open_unified(self.targets(cgroup)[""])
             except OSError as failure:
