@@ -226,6 +226,23 @@ def update(command: Command, root: str) -> int:
     return 0
 
 
+def events(command: Command, root: str) -> int:
+    """runc events."""
+    from libcontainer import control
+    from libcontainer.jsonio import dumps
+
+    container_id, interval = command.arguments[0], command.options["interval"]
+    if command.options["stats"]:
+        data = control.stats(root, container_id)
+        output(dumps({"type": "stats", "id": container_id, "data": data}) + "\n")
+        return 0
+    if interval <= 0:
+        raise Error("duration interval must be greater than 0")
+    for event in control.events(root, container_id, interval):
+        output(dumps(event) + "\n")
+    return 0
+
+
 def state(command: Command, root: str) -> int:
     """runc state."""
     from libcontainer import container
@@ -354,6 +371,7 @@ def features(command: Command, root: str) -> int:
 HANDLERS: dict[str, Callable[[Command, str], int]] = {
     "create": create,
     "delete": delete,
+    "events": events,
     "exec": exec_,
     "features": features,
     "kill": kill,

@@ -1,13 +1,18 @@
-"""What is done to the cgroup of a container that is there: pause, resume, update."""
+"""The cgroup of a container that is there: pause, resume, update, events."""
 
 from __future__ import annotations
+
+import select
+import time
 
 from libcontainer import cgroups, state
 from libcontainer.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Iterator
+
+    from libcontainer.state import Container
 
 
 def pause(root: str, container_id: str) -> None:
@@ -56,3 +61,58 @@ def merged(before: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(old, dict)
         result[name] = merged(old, value) if both else value  # type: ignore[arg-type]
     return result
+
+
+def stats(root: str, container_id: str) -> dict[str, Any]:
+    """What the container uses, in the shape of runc's `events --stats` (its `data`)."""
+    return _stats(_alive(root, container_id))
+
+
+def _alive(root: str, container_id: str) -> Container:
+    container = state.load(root, container_id)
+    if container.status() == state.STOPPED:
+        raise Error(f"container with id {container_id} is not running")
+    return container
+
+
+def _stats(container: Container) -> dict[str, Any]:
+    told: dict[str, Any] = cgroups.restore(container.data["cgroup"]).stats()
+    told["intel_rdt"] = {}
+    if container.data.get("intel_rdt_path") or container.data.get("intel_rdt_mon_path"):
+        from libcontainer import intelrdt
+
+        config = (container.config().get("linux") or {}).get("intelRdt")
+        told["intel_rdt"] = intelrdt.stats(config, container.data)
+    told["network_interfaces"] = None
+    return told
+
+
+def events(root: str, container_id: str, interval: float) -> Iterator[dict[str, Any]]:
+    """Yield one object after each `interval` (seconds) with the statistics, and one for each
+    out-of-memory kill when it happens; ends with the container."""
+    from libcontainer.cgroups import oom
+
+    container = _alive(root, container_id)
+    watch = oom.watch(cgroups.restore(container.data["cgroup"]))
+    waiting = select.poll()
+    waiting.register(watch.fd, watch.events)
+    due = time.monotonic() + interval
+    try:
+        while True:
+            if waiting.poll(max(0.0, due - time.monotonic()) * 1000):
+                for happened in watch.read():
+                    if happened == "gone":
+                        return
+                    yield {"type": "oom", "id": container_id}
+                continue
+            due += interval
+            if not container.init_lives():
+                return
+            try:
+                data = _stats(container)
+            except FileNotFoundError:
+                # The cgroup went between the question and the answer.
+                return
+            yield {"type": "stats", "id": container_id, "data": data}
+    finally:
+        watch.close()

@@ -17,6 +17,7 @@ _runc_options_of() {
     case $1 in
     create) echo "--bundle -b --console-socket --pidfd-socket --pid-file --no-pivot --no-new-keyring --preserve-fds --help -h" ;;
     delete) echo "--force -f --help -h" ;;
+    events) echo "--interval --stats --help -h" ;;
     exec) echo "--console-socket --pidfd-socket --cwd --env -e --tty -t --user -u --additional-gids -g --process -p --detach -d --pid-file --process-label --apparmor --no-new-privs --cap -c --preserve-fds --cgroup --ignore-paused --help -h" ;;
     kill) echo "--help -h" ;;
     list) echo "--format -f --quiet -q --help -h" ;;
@@ -44,6 +45,7 @@ _runc_value_of() {
     --pidfd-socket) _runc_compgen -f -- "$cur" ;;
     --pid-file) _runc_compgen -f -- "$cur" ;;
     --preserve-fds) : ;;
+    --interval) : ;;
     --cwd) _runc_compgen -d -- "$cur" ;;
     --env|-e) : ;;
     --user|-u) : ;;
@@ -85,7 +87,7 @@ _runc() {
     done
     for ((i = 1; i < ${#words[@]}; i++)); do
         case ${words[i]} in
-        --additional-gids|--apparmor|--blkio-weight|--bundle|--cap|--cgroup|--console-socket|--cpu-burst|--cpu-idle|--cpu-period|--cpu-quota|--cpu-rt-period|--cpu-rt-runtime|--cpu-share|--cpuset-cpus|--cpuset-mems|--cwd|--env|--format|--kernel-memory|--kernel-memory-tcp|--log|--log-format|--memory|--memory-reservation|--memory-swap|--pid-file|--pidfd-socket|--pids-limit|--preserve-fds|--process|--process-label|--resources|--root|--rootless|--user|-b|-c|-e|-f|-g|-p|-r|-u)
+        --additional-gids|--apparmor|--blkio-weight|--bundle|--cap|--cgroup|--console-socket|--cpu-burst|--cpu-idle|--cpu-period|--cpu-quota|--cpu-rt-period|--cpu-rt-runtime|--cpu-share|--cpuset-cpus|--cpuset-mems|--cwd|--env|--format|--interval|--kernel-memory|--kernel-memory-tcp|--log|--log-format|--memory|--memory-reservation|--memory-swap|--pid-file|--pidfd-socket|--pids-limit|--preserve-fds|--process|--process-label|--resources|--root|--rootless|--user|-b|-c|-e|-f|-g|-p|-r|-u)
             [[ ${words[i]} == --root && -z $verb ]] && root=(--root "${words[i + 1]}")
             i=$((i + 1))
             ;;
@@ -98,20 +100,20 @@ _runc() {
 
     COMPREPLY=()
     case $prev in
-    --additional-gids|--apparmor|--blkio-weight|--bundle|--cap|--cgroup|--console-socket|--cpu-burst|--cpu-idle|--cpu-period|--cpu-quota|--cpu-rt-period|--cpu-rt-runtime|--cpu-share|--cpuset-cpus|--cpuset-mems|--cwd|--env|--format|--kernel-memory|--kernel-memory-tcp|--log|--log-format|--memory|--memory-reservation|--memory-swap|--pid-file|--pidfd-socket|--pids-limit|--preserve-fds|--process|--process-label|--resources|--root|--rootless|--user|-b|-c|-e|-f|-g|-p|-r|-u)
+    --additional-gids|--apparmor|--blkio-weight|--bundle|--cap|--cgroup|--console-socket|--cpu-burst|--cpu-idle|--cpu-period|--cpu-quota|--cpu-rt-period|--cpu-rt-runtime|--cpu-share|--cpuset-cpus|--cpuset-mems|--cwd|--env|--format|--interval|--kernel-memory|--kernel-memory-tcp|--log|--log-format|--memory|--memory-reservation|--memory-swap|--pid-file|--pidfd-socket|--pids-limit|--preserve-fds|--process|--process-label|--resources|--root|--rootless|--user|-b|-c|-e|-f|-g|-p|-r|-u)
         _runc_value_of "$prev"
         return
         ;;
     esac
     case $verb:$count:$cur in
     :0:-*) _runc_words "--debug --log --log-format --root --rootless --help -h --version -v" ;;
-    :0:* | help:0:*) _runc_words "create delete exec kill list pause ps resume run spec start state update features help" ;;
+    :0:* | help:0:*) _runc_words "create delete events exec kill list pause ps resume run spec start state update features help" ;;
     exec:[1-9]*:* | ps:[1-9]*:*) _runc_compgen -f -- "$cur" ;;
     *:*:-*) _runc_words "$(_runc_options_of "$verb")" ;;
     kill:1:*) _runc_words "HUP INT QUIT KILL USR1 USR2 TERM CONT STOP WINCH" ;;
     *:0:*)
         case $verb in
-        delete|exec|kill|pause|ps|resume|start|state|update) _runc_ids ;;
+        delete|events|exec|kill|pause|ps|resume|start|state|update) _runc_ids ;;
         esac
         ;;
     esac

@@ -1,7 +1,7 @@
 # fish completion for runc; made by contrib/completion/generate.py from runc's own table of options: do not edit
 
 function __runc_no_verb
-    not __fish_seen_subcommand_from create delete exec kill list pause ps resume run spec start state update features help
+    not __fish_seen_subcommand_from create delete events exec kill list pause ps resume run spec start state update features help
 end
 
 # The containers below the --root that the command line names.
@@ -39,6 +39,10 @@ complete -c runc -n '__fish_seen_subcommand_from create' -l help -s h -d 'show t
 complete -c runc -n __runc_no_verb -a delete -d 'remove what is left of a container'
 complete -c runc -n '__fish_seen_subcommand_from delete' -l force -s f -d 'kill the container first (SIGKILL) if it still runs'
 complete -c runc -n '__fish_seen_subcommand_from delete' -l help -s h -d 'show this help and exit'
+complete -c runc -n __runc_no_verb -a events -d 'show what a container uses, and when it runs out of memory'
+complete -c runc -n '__fish_seen_subcommand_from events' -l interval -x -d 'time between two statistics, such as 500ms or 1m30s'
+complete -c runc -n '__fish_seen_subcommand_from events' -l stats -d 'show the statistics once and exit'
+complete -c runc -n '__fish_seen_subcommand_from events' -l help -s h -d 'show this help and exit'
 complete -c runc -n __runc_no_verb -a exec -d 'run another process in a container'
 complete -c runc -n '__fish_seen_subcommand_from exec' -l console-socket -rF -d 'unix socket that is sent the terminals master side'
 complete -c runc -n '__fish_seen_subcommand_from exec' -l pidfd-socket -rF -d 'unix socket that is sent a pidfd of the process'
@@ -110,5 +114,5 @@ complete -c runc -n '__fish_seen_subcommand_from update' -l pids-limit -x -d 'nu
 complete -c runc -n '__fish_seen_subcommand_from update' -l help -s h -d 'show this help and exit'
 complete -c runc -n __runc_no_verb -a features -d 'show what this runtime can do, as JSON'
 complete -c runc -n '__fish_seen_subcommand_from features' -l help -s h -d 'show this help and exit'
-complete -c runc -n '__fish_seen_subcommand_from delete exec kill pause ps resume start state update' -a '(__runc_ids)'
+complete -c runc -n '__fish_seen_subcommand_from delete events exec kill pause ps resume start state update' -a '(__runc_ids)'
 complete -c runc -n '__fish_seen_subcommand_from kill' -a 'HUP INT QUIT KILL USR1 USR2 TERM CONT STOP WINCH'

@@ -24,6 +24,7 @@ TEXT = "text"
 NUMBER = "number"
 TEXTS = "texts"
 NUMBERS = "numbers"
+DURATION = "duration"
 
 
 class Verb:
@@ -141,13 +142,23 @@ _EXEC: tuple[Option, ...] = (
 )
 
 _UPDATE: tuple[Option, ...] = (
-    ("resources r", TEXT, "FILE", "take all limits from a JSON file or, for `-`, from stdin"),
+    (
+        "resources r",
+        TEXT,
+        "FILE",
+        "take all limits from a JSON file or, for `-`, from stdin",
+    ),
     ("blkio-weight", NUMBER, "N", "share of block I/O, 10 to 1000"),
     ("cpu-period", TEXT, "USEC", "length of the period that --cpu-quota is about"),
     ("cpu-quota", TEXT, "USEC", "CPU time in each period; -1 for no limit"),
     ("cpu-burst", TEXT, "USEC", "CPU time that may be saved up for later periods"),
     ("cpu-share", TEXT, "N", "share of CPU time, 1024 being the usual one"),
-    ("cpu-rt-period", TEXT, "USEC", "length of the period that --cpu-rt-runtime is about"),
+    (
+        "cpu-rt-period",
+        TEXT,
+        "USEC",
+        "length of the period that --cpu-rt-runtime is about",
+    ),
     ("cpu-rt-runtime", TEXT, "USEC", "realtime CPU time in each period"),
     ("cpuset-cpus", TEXT, "LIST", "CPUs to run on, such as 0-3,7"),
     ("cpuset-mems", TEXT, "LIST", "memory nodes to use, such as 0,1"),
@@ -160,7 +171,12 @@ _UPDATE: tuple[Option, ...] = (
         "N",
         "1 to run only when nothing else wants to (SCHED_IDLE), 0 for as usual",
     ),
-    ("memory-reservation", TEXT, "BYTES", "memory that is left alone while the host has enough"),
+    (
+        "memory-reservation",
+        TEXT,
+        "BYTES",
+        "memory that is left alone while the host has enough",
+    ),
     ("memory-swap", TEXT, "BYTES", "memory and swap together; -1 for no limit"),
     ("pids-limit", NUMBER, "N", "number of processes and threads; -1 for no limit"),
 )
@@ -170,6 +186,18 @@ VERBS: dict[str, Verb] = {
     "delete": Verb(
         "remove what is left of a container",
         (("force f", FLAG, "", "kill the container first (SIGKILL) if it still runs"),),
+    ),
+    "events": Verb(
+        "show what a container uses, and when it runs out of memory",
+        (
+            (
+                "interval",
+                DURATION,
+                "TIME",
+                "time between two statistics, such as 500ms or 1m30s",
+            ),
+            ("stats", FLAG, "", "show the statistics once and exit"),
+        ),
     ),
     "exec": Verb("run another process in a container", _EXEC, most=None, passes=True),
     "kill": Verb(
@@ -200,7 +228,12 @@ VERBS: dict[str, Verb] = {
 }
 
 # Kinds have these defaults; the few others are here. `root` depends on the user, see runc.py.
-DEFAULTS: dict[str, object] = {"format": "table", "log-format": "text", "rootless": "auto"}
+DEFAULTS: dict[str, object] = {
+    "format": "table",
+    "interval": 5.0,
+    "log-format": "text",
+    "rootless": "auto",
+}
 
 
 def flag(text: str) -> bool:
@@ -229,6 +262,39 @@ def decimal(text: str) -> int:
     return _in_64_bits(-1 if text[0] == "-" else 1, int(digits[:24]))
 
 
+def duration(text: str) -> float:
+    """Return seconds, given as Go writes durations: 5s, 1m30s, 500ms, 1.5h, -2s, 0."""
+    rest = text[1:] if text[:1] in ("+", "-") else text
+    if rest == "0":
+        return 0.0
+    total = 0.0
+    while rest:
+        end = len(rest) - len(rest.lstrip("0123456789."))
+        digits, rest = rest[:end], rest[end:]
+        end = len(rest) - len(rest.lstrip("hmsnuµμ"))
+        unit = rest[:end]
+        # A minute's m is followed by digits, a millisecond's by an s: `1ms` is one unit.
+        if unit not in _SECONDS or not digits.replace(".", "", 1).isdigit():
+            raise ValueError(text)
+        total += float(digits) * _SECONDS[unit]
+        rest = rest[end:]
+    if not total and not text[-1:].isalpha():
+        raise ValueError(text)
+    return -total if text[0] == "-" else total
+
+
+_SECONDS = {
+    "h": 3600.0,
+    "m": 60.0,
+    "s": 1.0,
+    "ms": 1e-3,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "μs": 1e-6,
+}
+_SECONDS["ns"] = 1e-9
+
+
 def _in_64_bits(sign: int, magnitude: int) -> int:
     if not -(1 << 63) <= sign * magnitude < 1 << 63:
         raise ValueError(magnitude)
@@ -241,6 +307,7 @@ CONVERT: dict[str, Callable[[str], Any]] = {
     NUMBER: number,
     TEXTS: str,
     NUMBERS: decimal,
+    DURATION: duration,
 }
 
 
@@ -263,8 +330,8 @@ def defaults(options: tuple[Option, ...]) -> dict[str, Any]:
             values[first] = False
         elif kind == TEXT:
             values[first] = DEFAULTS.get(first, "")
-        elif kind == NUMBER:
-            values[first] = 0
+        elif kind in (NUMBER, DURATION):
+            values[first] = DEFAULTS.get(first, 0)
         else:
             values[first] = []
     return values

@@ -21,6 +21,7 @@ _ID = "<container-id>"
 ARGUMENTS = {
     "create": _ID,
     "delete": _ID,
+    "events": _ID,
     "exec": _ID + " <command> [arguments...]  |  --process FILE " + _ID,
     "features": "",
     "kill": _ID + " [signal]",
@@ -50,6 +51,10 @@ Removes the cgroup, the state directory and everything else that is left of a co
 stopped, and runs its poststop hooks. A container that was created and never started is killed
 first; one that runs is only killed with --force. With --force it is no error if there is none.
 """,
+    "events": """
+Shows one JSON object a line: at each interval one of type `stats` with what the container's cgroup
+counts, and one of type `oom` whenever a process was killed because the memory limit was reached.
+It ends with the container.""",
     "exec": """
 Runs one more process in the namespaces and the cgroup of a running container. It is confined like
 the container's own process (`process` of its config.json) where options do not say otherwise.
@@ -101,6 +106,9 @@ EXAMPLES = {
     "delete": """
 # runc kill web1 && runc delete web1
 # runc delete --force web1""",
+    "events": """
+# runc events --stats web1
+# runc events --interval 1s web1 | jq .data.memory.usage""",
     "exec": """
 # runc exec -t web1 sh
 # runc exec --user 33:33 --env LANG=C web1 ls -l /var/www""",

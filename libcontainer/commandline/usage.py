@@ -297,6 +297,8 @@ def option_rows(options: tuple[Option, ...]) -> list[tuple[str, str]]:
         if first == "root":
             default = "/run/runc"
         shown = ' (default: "%s")' % default if default else ""
+        if first == "interval":
+            shown = " (default: 5s)"
         rows.append((left, text + shown))
     return rows
 

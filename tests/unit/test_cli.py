@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import posix
@@ -17,6 +18,7 @@ import pytest
 import runc
 from libcontainer import commandline, config, default_spec, version
 from libcontainer.commandline import (
+    DURATION,
     FLAG,
     GLOBALS,
     NUMBER,
@@ -70,6 +72,8 @@ def random_option(rng: random.Random, options: tuple[commandline.Option, ...]) -
     value = rng.choice(VALUES)
     if kind == FLAG:
         value = rng.choice(["true", "false", "0", "1", "t", "F", "x"])
+    elif kind == DURATION and rng.random() < 0.8:
+        value = rng.choice(["5s", "1m30s", "0", "x", "1.5h", "-1s"])
     elif kind in (NUMBER, NUMBERS) and rng.random() < 0.7:
         value = str(rng.randrange(-9, 99))
     return [dashes + name + "=" + value] if rng.random() < 0.5 else [dashes + name, value]
@@ -239,8 +243,16 @@ def test_version() -> None:
 
 
 def test_version_of_libseccomp() -> None:
-    pyseccomp = pytest.importorskip("pyseccomp")
-    found = "%d.%d.%d" % tuple(pyseccomp.version())
+    class Version(ctypes.Structure):
+        _fields_ = [(name, ctypes.c_uint) for name in ("major", "minor", "micro")]
+
+    try:
+        library = ctypes.CDLL("libseccomp.so.2")
+    except OSError:
+        pytest.skip("no libseccomp here")
+    library.seccomp_version.restype = ctypes.POINTER(Version)
+    told = library.seccomp_version().contents
+    found = "%d.%d.%d" % (told.major, told.minor, told.micro)
     assert versions.libseccomp() in ("", found)
 
 
@@ -338,6 +350,28 @@ def test_signals(text: str, number: int) -> None:
 def test_unknown_signals(text: str) -> None:
     with pytest.raises(Error, match=re.escape('unknown signal "%s"' % text)):
         signals.signal_number(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("5s", 5),
+        ("1m30s", 90),
+        ("500ms", 0.5),
+        ("1.5h", 5400),
+        ("-2s", -2),
+        ("0", 0),
+        ("0s", 0),
+    ],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert commandline.duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "5x", "1m3", "-", ".s", "1..2s", "1s ", "1e3s"])
+def test_no_durations(text: str) -> None:
+    with pytest.raises(ValueError):
+        commandline.duration(text)
 
 
 @pytest.mark.parametrize(
