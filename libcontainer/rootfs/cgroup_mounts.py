@@ -45,8 +45,15 @@ def _mount_v1(target: Target, mount: Any, options: MountOptions) -> None:
             if target.cgroup.namespace:
                 _mount_hierarchy(root, name, controllers, options)
             else:
-                source = (host_path + "/" + own_path.strip("/")).rstrip("/")
-                _bind_hierarchy(target, root, name, source, options)
+                own = (host_path + "/" + own_path.strip("/")).rstrip("/")
+                try:
+                    _bind_hierarchy(target, root, name, own, options)
+                except OSError as error:
+                    if error.errno != ENOENT:
+                        raise
+                    # Rootless, the container stays in the cgroup that its maker was in.
+                    own = host_path + _present_cgroup(controllers, host_path)
+                    _bind_hierarchy(target, root, name, own, options)
             if "," in controllers:
                 for controller in controllers.split(","):
                     if controller != name:
@@ -92,6 +99,38 @@ def _bind_hierarchy(
         finish_mount(source_fd, options)
     finally:
         posix.close(source_fd)
+
+
+def _present_cgroup(controllers: str, host_path: str) -> str:
+    """The path below the hierarchy's mount of the cgroup that this process is in."""
+    present = "/"
+    for line in _lines("/proc/self/cgroup"):
+        _, listed, path = line.split(":", 2)
+        if controllers.split(",", maxsplit=1)[0] in listed.split(","):
+            present = path
+    top = "/"
+    for line in _lines("/proc/self/mountinfo"):
+        fields = line.split(" ")
+        if fields[4] == host_path:
+            top = fields[3]
+    # In a container the mount's own root is not the hierarchy's.
+    prefix = top.rstrip("/")
+    if (present + "/").startswith(prefix + "/"):
+        present = present[len(prefix) :]
+    return present.rstrip("/")
+
+
+def _lines(path: str) -> list[str]:
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    text = b""
+    try:
+        while True:
+            chunk = posix.read(fd, 65536)
+            if not chunk:
+                return text.decode("utf-8", "surrogateescape").splitlines()
+            text += chunk
+    finally:
+        posix.close(fd)
 
 
 def _mount_v2(target: Target, mount: Any, options: MountOptions) -> None:
