@@ -148,6 +148,8 @@ def _memory_policy(value: Any, place: str, faults: Faults) -> None:
     for index in range(before, len(faults)):
         # "invalid memory policy mode" and so on is what runc says here.
         where, _, why = faults[index].partition(": ")
+        if why.startswith("must be "):
+            continue
         name = where.rpartition(".")[2].partition("[")[0]
         faults[index] = "%s: invalid memory policy %s: %s" % (where, name, why)
 
