@@ -36,31 +36,17 @@ def update(root: str, container_id: str, changes: dict[str, Any]) -> None:
 
     On any error the limits are as before. Device rules are not touched.
     """
+    from libcontainer.cgroups import update as limits
+
     container = state.load_locked(root, container_id)
     if container.status() == state.STOPPED:
         raise Error("container not running")
     config = container.config()
     linux = config.setdefault("linux", {})
     before = linux.get("resources") or {}
-    after = merged(before, changes)
     manager = cgroups.restore(container.data["cgroup"])
-    try:
-        manager.set(after, devices=False)
-    except (Error, OSError):
-        manager.set(before, devices=False)
-        raise
-    linux["resources"] = after
+    linux["resources"] = limits.update(manager, before, changes)
     container.save_config(config)
-
-
-def merged(before: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`before` with every value of `changes` in place of its own; objects are merged, lists replaced."""
-    result = dict(before)
-    for name, value in changes.items():
-        old = result.get(name)
-        both = isinstance(value, dict) and isinstance(old, dict)
-        result[name] = merged(old, value) if both else value  # type: ignore[arg-type]
-    return result
 
 
 def stats(root: str, container_id: str) -> dict[str, Any]:

@@ -66,6 +66,17 @@ class Manager:
         """Error, naming the property, for a limit that this host cannot enforce."""
         raise AssertionError("defined by each version")
 
+    def check_limits_of(self, resources: dict[str, Any]) -> None:
+        """check_limits() for other resources than the config's."""
+        own, self.resources = self.resources, resources
+        try:
+            self.check_limits()
+        finally:
+            self.resources = own
+
+    def restore_limits(self, resources: dict[str, Any]) -> None:
+        """Put back what a failed set() told others than the kernel: nothing, without systemd."""
+
     def create(self) -> None:
         """Make the cgroups. Rootless without a cgroupsPath, those that are denied are dropped."""
         raise AssertionError("defined by each version")

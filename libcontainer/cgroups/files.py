@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 RESOURCES = "linux.resources."
 """Where the properties that errors name stand in the config."""
 
+journal: list[tuple[str, str, str]] | None = None
+"""While a list: (path, text before, value) of every limit written, for an update to undo."""
+
 _GONE = (errno.ENOENT, errno.ENODEV)
 """What the kernel says of a cgroup that is removed: ENODEV on a file that was open before."""
 
@@ -84,9 +87,12 @@ def limit(directory: str, name: str, value: Any, prop: str) -> None:
     path = directory + "/" + name
     text = str(value)
     try:
+        former = read(path) if journal is not None else ""
         write(path, text)
     except OSError as failure:
         raise LimitError(prop, text, path, failure.errno or 0) from None
+    if journal is not None:
+        journal.append((path, former, text))
 
 
 def limits(directory: str, name: str, values: list[str], prop: str) -> None:
@@ -94,10 +100,13 @@ def limits(directory: str, name: str, values: list[str], prop: str) -> None:
     path = directory + "/" + name
     value = ""
     try:
+        former = read(path) if journal is not None else ""
         fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
         try:
             for value in values:
                 posix.write(fd, value.encode())
+                if journal is not None:
+                    journal.append((path, former, value))
         finally:
             posix.close(fd)
     except OSError as failure:

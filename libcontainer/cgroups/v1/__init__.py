@@ -44,9 +44,10 @@ class LegacyManager(Manager):
                     "%s%s cannot be set: the host has no cgroup v1 %s hierarchy"
                     % (files.RESOURCES, asked[0][0], controller)
                 )
-            mount = self.mounts.get(controller, "")
+            # The container's own cgroup is not there yet when it is made, but the mount point is.
+            place = self.mounts.get(controller) or self.paths[controller]
             for prop, name in asked:
-                if name and not files.exists(mount + "/" + name):
+                if name and not files.exists(place + "/" + name):
                     raise Error(
                         "%s%s cannot be set: this kernel's %s controller has no %s"
                         % (files.RESOURCES, prop, controller, name)

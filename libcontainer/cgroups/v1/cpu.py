@@ -38,7 +38,10 @@ def wanted(resources: dict[str, Any]) -> list[tuple[str, str]]:
 def set(directory: str, resources: dict[str, Any]) -> None:
     """Write the limits; LimitError names the one that the kernel refuses."""
     cpu = resources.get("cpu") or {}
-    shares = cpu.get("shares")
+    shares, idle = cpu.get("shares"), cpu.get("idle")
+    # An idle cgroup takes no shares: it has to be woken before, or put to sleep after.
+    if idle == 0:
+        _write(directory, "idle", idle)
     if shares:
         _write(directory, "shares", shares)
         # The kernel clamps silently.
@@ -49,9 +52,9 @@ def set(directory: str, resources: dict[str, Any]) -> None:
                 "%scpu.shares: %d is not possible: the %s allowed cpu-shares is %d"
                 % (RESOURCES, shares, bound, real)
             )
+    if idle:
+        _write(directory, "idle", idle)
     _set_bandwidth(directory, cpu)
-    if cpu.get("idle") is not None:
-        _write(directory, "idle", cpu["idle"])
     set_realtime(directory, cpu)
 
 

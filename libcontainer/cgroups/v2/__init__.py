@@ -180,9 +180,13 @@ class UnifiedManager(Manager):
 
     def _set_unified(self, unified: dict[str, str]) -> None:
         for name, value in unified.items():
+            path = self.main + "/" + name
             try:
                 for line in value.splitlines() or [""]:
-                    files.write(self.main + "/" + name, line)
+                    former = files.read(path) if files.journal is not None else ""
+                    files.write(path, line)
+                    if files.journal is not None:
+                        files.journal.append((path, former, line))
             except OSError as failure:
                 controller, dot, _ = name.partition(".")
                 if failure.errno in (errno.EPERM, errno.EACCES, errno.ENOENT):
@@ -193,7 +197,7 @@ class UnifiedManager(Manager):
                         ) from None
                 raise Error(
                     'unable to set unified resource "%s": write %s: %s'
-                    % (name, failure.filename, failure.strerror)
+                    % (name, path, failure.strerror)
                 ) from None
 
     def freeze(self) -> None:

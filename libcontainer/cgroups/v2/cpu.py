@@ -34,11 +34,14 @@ def wanted(resources: dict[str, Any]) -> list[str]:
 def set(directory: str, resources: dict[str, Any]) -> None:
     """Write the limits; LimitError names the one that the kernel refuses."""
     cpu = resources.get("cpu") or {}
-    if cpu.get("idle") is not None:
-        limit(directory, "cpu.idle", cpu["idle"], "cpu.idle")
-    # An idle cgroup has no weight: the kernel refuses it.
+    idle = cpu.get("idle")
+    # An idle cgroup takes no weight: it has to be woken before, or put to sleep after.
+    if idle == 0:
+        limit(directory, "cpu.idle", idle, "cpu.idle")
     if cpu.get("shares"):
         limit(directory, "cpu.weight", weight(cpu["shares"]), "cpu.shares")
+    if idle:
+        limit(directory, "cpu.idle", idle, "cpu.idle")
     burst, quota, period = cpu.get("burst"), cpu.get("quota") or 0, cpu.get("period") or 0
     if burst is not None:
         try:
