@@ -432,6 +432,7 @@ def _make_init(creation: Creation, prep: init.Preparation) -> None:
     creation.pid = pid
     theirs.close()
     prep.plan.close()
+    prep.sources.close()
     for fd in (prep.fifo, prep.console):
         if fd >= 0:
             posix.close(fd)
