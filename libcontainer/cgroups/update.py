@@ -1,0 +1,114 @@
+"""Changing the limits of a container that runs: all of the changes, or none."""
+
+from __future__ import annotations
+
+from libcontainer.cgroups import files
+from libcontainer.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from libcontainer.cgroups.base import Manager
+
+# Lists of which each entry is found by these members: a new one replaces that with the same.
+_KEYED = {
+    "weightDevice": ("major", "minor"),
+    "throttleReadBpsDevice": ("major", "minor"),
+    "throttleWriteBpsDevice": ("major", "minor"),
+    "throttleReadIOPSDevice": ("major", "minor"),
+    "throttleWriteIOPSDevice": ("major", "minor"),
+    "hugepageLimits": ("pageSize",),
+    "priorities": ("name",),
+}
+
+
+def update(manager: Manager, before: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Merge `changes` over `before` (both as linux.resources), enforce them, return the outcome.
+
+    Only what a change concerns is written again; device rules are left alone. When the kernel refuses
+    one value, those already written get their former ones back before the error is raised.
+    """
+    changes = {name: value for name, value in changes.items() if value and name != "devices"}
+    after = merged(before, changes)
+    _settle(after, changes)
+    written = {name: after[name] for name in changes if name in after}
+    manager.check_limits_of(written)
+    files.journal = undo = []
+    try:
+        manager.set(written, devices=False)
+    except (Error, OSError):
+        files.journal = None
+        _roll_back(undo)
+        manager.restore_limits(before)
+        raise
+    finally:
+        files.journal = None
+    return after
+
+
+def merged(before: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`before` with each value of `changes` in place of its own, but for null, which is no change."""
+    result = dict(before)
+    for name, value in changes.items():
+        old = result.get(name)
+        if value is None:
+            continue
+        if isinstance(value, dict) and isinstance(old, dict):
+            result[name] = merged(old, value)
+        elif name in _KEYED and old:
+            result[name] = _merged_list(old, value, _KEYED[name])
+        else:
+            result[name] = value
+    return result
+
+
+def _merged_list(old: list[Any], new: list[Any], keys: tuple[str, ...]) -> list[Any]:
+    found = {tuple(entry[key] for key in keys): entry for entry in old}
+    for entry in new:
+        key = tuple(entry[name] for name in keys)
+        found[key] = {**found.get(key, {}), **entry}
+    return list(found.values())
+
+
+def _settle(after: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Drop former values that a new one overrides without naming them."""
+    memory, cpu = changes.get("memory") or {}, changes.get("cpu") or {}
+    if memory.get("limit") == -1 and memory.get("swap") is None:
+        # Lifting the memory limit lifts that of the swap.
+        after["memory"].pop("swap", None)
+    if "cpu" in changes and after["cpu"].get("idle") and cpu.get("shares") is None:
+        # An idle cgroup takes no weight.
+        after["cpu"].pop("shares", None)
+    if "checkBeforeUpdate" not in memory and "memory" in changes:
+        after["memory"].pop("checkBeforeUpdate", None)
+
+
+def _roll_back(undo: list[tuple[str, str, str]]) -> None:
+    """Write the former values back, the last change first, as the kernel checks one by the other."""
+    for path, former, value in reversed(undo):
+        for line in _former_lines(path, former, value):
+            try:
+                files.write(path, line)
+            except OSError:
+                # The error that is about to be raised says more than a second one.
+                continue
+
+
+def _former_lines(path: str, former: str, value: str) -> list[str]:
+    """What to write for a file to read as before `value` was written to it."""
+    name = path.rpartition("/")[2]
+    if name == "memory.oom_control":
+        return [former.split()[1]]
+    device, _, rest = value.partition(" ")
+    if ":" not in device:
+        # The former value of cpuset.cpus may be empty, and an empty write(2) changes nothing.
+        first = former.splitlines()[0] if former else ""
+        return [first or "\n"]
+    # A table: this device's line, or the word for no limit.
+    for line in former.splitlines():
+        if line.startswith(device + " "):
+            return [line]
+    if name == "io.max":
+        return ["%s %s=max" % (device, rest.partition("=")[0])]
+    return [device + (" default" if name.startswith("io.") else " 0")]
