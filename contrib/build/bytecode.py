@@ -190,6 +190,12 @@ def texts_of(versions: list[Version]) -> list[bytes]:
     ]
 
 
+def subsets(versions: list[Version]) -> list[list[Version]]:
+    """All versions, then ever fewer: what does not fit starts from the sources."""
+    order = sorted(versions, key=lambda version: PREFERENCE.index(version.release))
+    return [order[:count] for count in range(len(order), 0, -1)]
+
+
 def choices(versions: list[Version]) -> list[tuple[set[bytes], set[bytes]]]:
     """What Packing may be asked for, best first: ever fewer are fast, then ever fewer whole."""
     order = sorted(versions, key=lambda version: PREFERENCE.index(version.release))

@@ -183,7 +183,9 @@ def main(shiv_archive: Path, output: Path, interpreters: list[str]) -> None:
         found.setdefault(version.magic, version)
     versions = sorted(found.values(), key=lambda version: version.release)
     small = {name: bare(data) if ours(name) else data for name, data in files.items()}
-    for fast, without_rest in bytecode.choices(versions):
+    for versions, fast, without_rest in (
+        (subset, *choice) for subset in bytecode.subsets(versions) for choice in bytecode.choices(subset)
+    ):
         layout = Layout(bytecode.Packing(versions, fast, without_rest))
         write(output, layout, small, epoch)
         if output.stat().st_size <= LIMIT - RESERVE:
