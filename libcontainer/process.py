@@ -276,6 +276,7 @@ def environment(process: Any, root_fd: int) -> dict[bytes, bytes]:
     result: dict[bytes, bytes] = {}
     for entry in process.get("env") or ():
         name, _, value = entry.encode("utf-8", "surrogateescape").partition(b"=")
+        result.pop(name, None)
         result[name] = value
     if not result.get(b"HOME"):
         uid = (process.get("user") or {}).get("uid", 0)

@@ -1,0 +1,68 @@
+"""The ways that a process comes into a container: every property is to work in each of them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.conftest import Bundle
+
+RUN = "run"
+EXEC = "exec"
+PROCESS = "exec --process"
+
+ALL = (RUN, EXEC, PROCESS)
+"""The first process; `exec` with the properties of the bundle's config; `exec --process`."""
+
+
+def call(
+    bundle: Bundle, way: str, *program: str, process: Any = None, **more: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run `program` with the properties `process` (as in config.json) on top of the default ones."""
+    plain = copy.deepcopy(bundle.config["process"])
+    if way == PROCESS:
+        bundle.start()
+        path = bundle.path / "process.json"
+        path.write_text(json.dumps({**plain, **(process or {}), "args": list(program)}))
+        return bundle.call("exec", "--process", str(path), bundle.id, **more)
+    if way == EXEC:
+        bundle.start()
+        bundle.config["process"].update(process or {})
+        bundle.write()
+        return bundle.exec(*program, **more)
+    bundle.config["process"].update(process or {})
+    return bundle.run(*program, **more)
+
+
+def shell(
+    bundle: Bundle, way: str, script: str, process: Any = None, **more: Any
+) -> subprocess.CompletedProcess[str]:
+    """call() of a shell script."""
+    return call(bundle, way, "/bin/sh", "-c", script, process=process, **more)
+
+
+def output(bundle: Bundle, way: str, script: str, process: Any = None) -> str:
+    """What a shell script prints, without the last line break; it has to exit with 0."""
+    done = shell(bundle, way, script, process)
+    assert done.returncode == 0, done
+    return done.stdout.rstrip("\n")
+
+
+def status(bundle: Bundle, way: str, process: Any = None) -> dict[str, str]:
+    """/proc/self/status of the process, as a dict."""
+    done = call(bundle, way, "cat", "/proc/self/status", process=process)
+    assert done.returncode == 0, done
+    lines = (line.partition(":") for line in done.stdout.splitlines())
+    return {name: value.strip() for name, _, value in lines}
+
+
+def refused(bundle: Bundle, way: str, *words: str, process: Any = None) -> None:
+    """Assert that these properties are refused in one sentence that has all `words` in it."""
+    done = shell(bundle, way, "true", process)
+    assert done.returncode == (1 if way == RUN else 255), done
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    for word in words:
+        assert word in done.stderr, done.stderr
