@@ -39,7 +39,7 @@ def load(bundle: str) -> Spec:
     except FileNotFoundError:
         raise Error("JSON specification file %s not found" % FILE_NAME) from None
     except OSError as fault:
-        raise Error("open %s: %s" % (path, fault.strerror)) from None
+        raise Error("open %s: %s" % (path, posix.strerror(fault.errno or 0).lower())) from None
     return spec  # type: ignore[no-any-return]
 
 
@@ -89,7 +89,7 @@ def load_process(path: str) -> Process:
     try:
         process: Any = jsonio.read(path)
     except OSError as fault:
-        raise Error("open %s: %s" % (path, fault.strerror)) from None
+        raise Error("open %s: %s" % (path, posix.strerror(fault.errno or 0).lower())) from None
     check_process(process, path)
     return process  # type: ignore[no-any-return]
 

@@ -21,7 +21,7 @@ ALL = (RUN, EXEC, PROCESS)
 def call(
     bundle: Bundle, way: str, *program: str, process: Any = None, **more: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run `program` with the properties `process` (as in config.json) on top of the default ones."""
+    """Run `program` with the properties `process` (as in config.json) beside the default ones."""
     plain = copy.deepcopy(bundle.config["process"])
     if way == PROCESS:
         bundle.start()
@@ -33,8 +33,8 @@ def call(
         bundle.config["process"].update(process or {})
         bundle.write()
         return bundle.exec(*program, **more)
-    bundle.config["process"].update(process or {})
-    return bundle.run(*program, **more)
+    bundle.config["process"].update({**(process or {}), "args": list(program)})
+    return bundle.run(**more)
 
 
 def shell(
