@@ -74,7 +74,7 @@ def raise_ambient(mask: int) -> int:
     """
     refused = 0
     for number in range(mask.bit_length()):
-        if mask >> number & 1:
-            if _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number, 0, 0) == -1:
-                refused |= 1 << number
+        wanted = mask >> number & 1
+        if wanted and _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number, 0, 0) == -1:
+            refused |= 1 << number
     return refused

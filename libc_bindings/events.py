@@ -23,4 +23,6 @@ def inotify_init() -> int:
 
 def inotify_add_watch(fd: int, path: str, mask: int) -> int:
     """Watch `path` for the events of `mask` and return the watch's number; OSError."""
-    return check(bind("inotify_add_watch", INT, PATH, UINT)(fd, path, mask), "inotify_add_watch", path)
+    return check(
+        bind("inotify_add_watch", INT, PATH, UINT)(fd, path, mask), "inotify_add_watch", path
+    )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BYTES", "CHAR", "INT", "LONG", "PATH", "POINTER", "U64", "UINT", "ULONG",
-    "address", "bind", "bind_syscall", "buffer", "check", "get_errno", "pack",
+    "address", "bind", "bind_syscall", "buffer", "check", "get_errno", "library", "pack", "text_at",
 ]  # fmt: skip
 
 try:
@@ -37,13 +37,16 @@ try:
     )
 
     # RTLD_NOW: a symbol that cannot be resolved must show here, not in the middle of a container.
-    _program = dlopen(None, 2)
+    _program = dlopen(None, 2)  # type: ignore[arg-type]
 
     class _ReturnsInt(CFuncPtr):
         _flags_ = FUNCFLAG_CDECL | FUNCFLAG_PYTHONAPI | FUNCFLAG_USE_ERRNO
 
-    def _symbol(name: str) -> Any:
-        return _ReturnsInt(dlsym(_program, name))  # type: ignore[abstract]
+    def _symbol(name: str, library: Any = None) -> Any:
+        return _ReturnsInt(dlsym(library or _program, name))
+
+    def _open(name: str) -> Any:
+        return dlopen(name, 2)
 
 except ImportError:
     import ctypes
@@ -51,8 +54,11 @@ except ImportError:
 
     _library = ctypes.PyDLL(None, use_errno=True)
 
-    def _symbol(name: str) -> Any:
-        return _library[name]
+    def _symbol(name: str, library: Any = None) -> Any:
+        return (library or _library)[name]
+
+    def _open(name: str) -> Any:
+        return ctypes.PyDLL(name, use_errno=True)
 
 
 class INT(_SimpleCData):  # type: ignore[type-arg]
@@ -125,7 +131,20 @@ def bind(name: str, *argtypes: Any, returns: Any = INT) -> Callable[..., Any]:
     function = _symbol(name)
     function.argtypes = argtypes
     function.restype = returns
-    return function  # type: ignore[no-any-return]
+    return function
+
+
+def library(name: str) -> Callable[..., Callable[..., Any]]:
+    """bind() for another library than libc, given by its soname; OSError if it cannot be loaded."""
+    handle = _open(name)
+
+    def bind_there(function_name: str, *argtypes: Any, returns: Any = INT) -> Callable[..., Any]:
+        function = _symbol(function_name, handle)
+        function.argtypes = argtypes
+        function.restype = returns
+        return function
+
+    return bind_there
 
 
 def bind_syscall(name: str, *argtypes: Any) -> Callable[..., int]:
@@ -161,6 +180,11 @@ def buffer(size: int) -> Any:
 def address(value: Any) -> int:
     """The address of a buffer, to be packed into a structure; the buffer must outlive the call."""
     return addressof(value)
+
+
+def text_at(value: Any, offset: int = 0) -> bytes | None:
+    """The C string that the pointer at `offset` in a buffer points to; None for a null pointer."""
+    return BYTES.from_address(addressof(value) + offset).value
 
 
 def pack(*fields: tuple[int, int]) -> bytes:

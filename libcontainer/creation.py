@@ -10,9 +10,20 @@ import posix
 from libc_bindings import namespaces as kernel
 from libc_bindings import process as attributes
 from libc_bindings import signals
-from libcontainer import cgroups, config, container, hooks, init, log, namespaces
+from libcontainer import (
+    cgroups,
+    config,
+    container,
+    hooks,
+    init,
+    log,
+    namespaces,
+    process,
+    rootfs,
+    sealing,
+    state,
+)
 from libcontainer import channel as words
-from libcontainer import process, rootfs, sealing, state
 from libcontainer.errors import Error
 from libcontainer.version import SPEC
 

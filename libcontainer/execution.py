@@ -11,10 +11,22 @@ import posix
 
 from libc_bindings import process as attributes
 from libc_bindings import signals
-from libcontainer import cgroups, config, container, creation, hooks, init, keyring, log
+from libcontainer import (
+    cgroups,
+    config,
+    container,
+    creation,
+    hooks,
+    init,
+    keyring,
+    log,
+    namespaces,
+    procfs,
+    sealing,
+    state,
+)
 from libcontainer import channel as words
 from libcontainer import process as processes
-from libcontainer import namespaces, procfs, sealing, state
 from libcontainer.errors import Error
 
 TYPE_CHECKING = False
@@ -181,7 +193,8 @@ def execute(
             process["apparmorProfile"] = apparmor
     elif tty:
         process["terminal"] = True
-    config.check_process(process, "exec")
+    checked: Any = process
+    config.check_process(checked, "exec")
     _inherit(process, spec["process"])
     execution = _Execution(process, spec)
     execution.first_free_fd = first_free_fd

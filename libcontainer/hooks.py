@@ -92,7 +92,7 @@ def _become(hook: Any, stdio: Any, told: int, directory: str, environment: Any) 
         # From 10 up they are out of the way of the three numbers that they are to become.
         for target, fd in enumerate(stdio):
             posix.dup2(fd, target)
-        if "env" in hook and hook["env"]:
+        if hook.get("env"):
             pairs = (entry.encode("utf-8", "surrogateescape") for entry in hook["env"])
             environment = {name: value for name, _, value in (p.partition(b"=") for p in pairs)}
         posix.chdir(directory)

@@ -27,8 +27,24 @@ class Preparation:
     """What the host's side opened and decided before the clone; init inherits it."""
 
     __slots__ = (
-        "bundle", "cgroup", "entrance", "console", "fifo", "filter", "first_free_fd", "id", "identity",
-        "maps_groups", "new_keyring", "no_pivot", "plan", "sealed", "sets", "sources", "spec", "state",
+        "bundle",
+        "cgroup",
+        "console",
+        "entrance",
+        "fifo",
+        "filter",
+        "first_free_fd",
+        "id",
+        "identity",
+        "maps_groups",
+        "new_keyring",
+        "no_pivot",
+        "plan",
+        "sealed",
+        "sets",
+        "sources",
+        "spec",
+        "state",
     )  # fmt: skip
 
     spec: Any

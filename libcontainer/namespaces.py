@@ -208,7 +208,7 @@ def enter(plan: Plan) -> None:
 
 def _enter_with_user_namespace(plan: Plan) -> None:
     """Enter all, with the privileges of before where the user namespace does not own one."""
-    left = []
+    left: list[tuple[int, int, str]] = []
     for entry in plan.joined:
         kind, fd, _ = entry
         if kind == kernel.CLONE_NEWUSER:

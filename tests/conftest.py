@@ -47,9 +47,8 @@ def lacking(thing: str) -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = Path(str(item.fspath)).parent.name
-        if folder in ("integration", "security") and os.geteuid() != 0:
-            item.add_marker(pytest.mark.skip(reason="needs root"))
-        elif item.get_closest_marker("root") and os.geteuid() != 0:
+        needs_root = folder in ("integration", "security", "engines")
+        if (needs_root or item.get_closest_marker("root")) and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root"))
         for marker in item.iter_markers("needs"):
             for thing in marker.args:
@@ -70,7 +69,7 @@ def runc() -> str:
 @pytest.fixture(scope="session")
 def interpreters() -> list[str]:
     """One Python of each minor version from 3.8 to 3.14 that this machine has."""
-    found = {}
+    found: dict[int, str] = {}
     for minor in range(8, 15):
         candidates = [f"/usr/bin/python3.{minor}", f"/usr/local/bin/python3.{minor}"]
         candidates += sorted(

@@ -127,7 +127,8 @@ class Manager:
                     )
                 if name in subpaths:
                     raise Error(
-                        "invalid --cgroup argument(s): controller %s specified multiple times" % name
+                        "invalid --cgroup argument(s): controller %s specified multiple times"
+                        % name
                     )
                 subpaths[name] = path
         for name, path in subpaths.items():

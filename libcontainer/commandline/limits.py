@@ -36,10 +36,8 @@ def resources(options: dict[str, Any], given: set[str]) -> dict[str, Any]:
 
     Raises Error for a value that cannot be read, OSError for a file.
     """
-    if options["resources"]:
-        told = _from_file(options["resources"])
-    else:
-        told = _from_options(options, given)
+    file = options["resources"]
+    told = _from_file(file) if file else _from_options(options, given)
     memory = told.get("memory") or {}
     if "kernel" in memory or "kernelTCP" in memory:
         log.warning("Kernel memory settings are ignored and will be removed")

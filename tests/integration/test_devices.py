@@ -6,7 +6,8 @@ import os
 import stat
 
 import pytest
-from rootfs_bundle import Bundle, any_kernel, any_user, bundle
+
+from tests.integration.rootfs_bundle import Bundle, any_kernel, any_user, bundle
 
 __all__ = ["any_kernel", "any_user", "bundle"]
 

@@ -9,7 +9,8 @@ import subprocess
 from typing import Any, Iterator
 
 import pytest
-from rootfs_bundle import MAPPING, Bundle, any_kernel, any_user, bundle
+
+from tests.integration.rootfs_bundle import MAPPING, Bundle, any_kernel, any_user, bundle
 
 __all__ = ["any_kernel", "any_user", "bundle"]
 

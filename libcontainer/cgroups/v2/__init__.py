@@ -78,7 +78,7 @@ class UnifiedManager(Manager):
             return
         current = UNIFIED
         parts = target[len(UNIFIED) + 1 :].split("/")
-        for index, part in enumerate(parts):
+        for part in parts:
             _hand_down(current, available)
             current += "/" + part
             try:
@@ -188,13 +188,13 @@ class UnifiedManager(Manager):
                     if files.journal is not None:
                         files.journal.append((path, former, line))
             except OSError as failure:
-                controller, dot, _ = name.partition(".")
-                if failure.errno in (errno.EPERM, errno.EACCES, errno.ENOENT):
-                    if controller not in ("cgroup", *self._controllers()):
-                        raise Error(
-                            'unified resource "%s" can\'t be set: controller "%s" not available'
-                            % (name, controller)
-                        ) from None
+                controller = name.partition(".")[0]
+                absent = controller not in ("cgroup", *self._controllers())
+                if absent and failure.errno in (errno.EPERM, errno.EACCES, errno.ENOENT):
+                    raise Error(
+                        'unified resource "%s" can\'t be set: controller "%s" not available'
+                        % (name, controller)
+                    ) from None
                 raise Error(
                     'unable to set unified resource "%s": write %s: %s'
                     % (name, path, failure.strerror)
@@ -224,7 +224,8 @@ class UnifiedManager(Manager):
         # Linux 5.14 kills a whole tree at once, those that are just being born included.
         if signal == 9 and self.main:
             try:
-                return files.write(self.main + "/cgroup.kill", "1")
+                files.write(self.main + "/cgroup.kill", "1")
+                return
             except OSError as failure:
                 if failure.errno == errno.ENODEV:
                     return

@@ -99,7 +99,9 @@ def _load(code: bytes) -> int:
             unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
             resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
         except (ValueError, OSError):
-            raise PermissionError(errno.EPERM, "bpf BPF_PROG_LOAD: Operation not permitted") from None
+            raise PermissionError(
+                errno.EPERM, "bpf BPF_PROG_LOAD: Operation not permitted"
+            ) from None
         return bpf.prog_load(kind, code)
 
 

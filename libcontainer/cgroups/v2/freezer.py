@@ -15,7 +15,9 @@ def freeze(directory: str) -> None:
     try:
         write(directory + "/cgroup.freeze", "1")
     except FileNotFoundError as failure:
-        raise Error("freezer not supported: %s: %s" % (failure.filename, failure.strerror)) from None
+        raise Error(
+            "freezer not supported: %s: %s" % (failure.filename, failure.strerror)
+        ) from None
     if not _settled(directory):
         raise Error("timeout of %gs reached waiting for %s to freeze" % (_PATIENCE, directory))
 

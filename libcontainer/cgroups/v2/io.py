@@ -53,7 +53,9 @@ def set(directory: str, resources: dict[str, Any]) -> None:
 
 def _set_device_weights(directory: str, name: str, devices: Any, convert: Any) -> None:
     values = [
-        "%d:%d %d" % (d["major"], d["minor"], convert(d["weight"])) for d in devices if d.get("weight")
+        "%d:%d %d" % (d["major"], d["minor"], convert(d["weight"]))
+        for d in devices
+        if d.get("weight")
     ]
     if values:
         limits(directory, name, values, "blockIO.weightDevice")
