@@ -197,7 +197,7 @@ def _load(options: Options) -> tuple[Any, str, bool]:
         deferrable=posix.geteuid() != 0 and _has_new_user_namespace(spec.get("linux") or {})
     )
     if options.sealed:
-        log.debug("runc exeseal: using /proc/self/exe clone (a read-only mount, or memory)")
+        log.debug("runc exeseal: /proc/self/exe is sealed (read-only mount, or memory)")
     posix.chdir(bundle)
     if listen_fds:
         variables = [f"LISTEN_FDS={listen_fds}", "LISTEN_PID=1"]

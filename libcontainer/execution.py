@@ -212,7 +212,7 @@ def execute(
     if not process.get("execCPUAffinity"):
         # Going in itself is faster by far, but the affinities are for before and after it: then it
         # is moved, in between.
-        execution.entrance = execution.manager.entrance(cgroup, made.pid)
+        execution.entrance = _entrance(execution.manager, cgroup, made.pid)
     pid, channel = _spawn(execution, made, console_socket)
     try:
         _accompany(execution, made, pid, channel, cgroup)
@@ -236,6 +236,15 @@ def execute(
         return supervise.wait(pid, relay)
     finally:
         supervise.restore_terminal(relay)
+
+
+def _entrance(manager: Any, cgroup: list[str], init_pid: int) -> Any:
+    """The way into the container's cgroups, or into those below them that --cgroup names."""
+    try:
+        return manager.entrance(cgroup, init_pid)
+    except OSError as error:
+        reason = f"{error.filename}: {posix.strerror(error.errno or 0).lower()}"
+        raise Error(f"error adding pid {posix.getpid()} to cgroups: {reason}") from None
 
 
 def _process_of(made: state.Container, args: list[str]) -> Any:
