@@ -63,7 +63,7 @@ def test_missing_file(tmp_path: typing.Any) -> None:
 
 def test_unreadable_file(tmp_path: typing.Any) -> None:
     (tmp_path / "config.json").mkdir()
-    with pytest.raises(Error, match="Is a directory"):
+    with pytest.raises(Error, match="is a directory"):
         config.load(str(tmp_path))
 
 
@@ -78,7 +78,7 @@ def test_load_process(tmp_path: typing.Any) -> None:
         '%s: process.cwd: Cwd must be an absolute path, not "x"' % path,
         "%s: process.args: args must not be empty" % path,
     ]
-    with pytest.raises(Error, match="No such file"):
+    with pytest.raises(Error, match="no such file"):
         config.load_process(str(tmp_path / "none"))
 
 
