@@ -140,6 +140,7 @@ def create_options(command: Command) -> dict[str, Any]:
         "no_new_keyring": options["no-new-keyring"],
         "preserve_fds": options["preserve-fds"],
         "rootless": command.settings["rootless"],
+        "systemd_cgroup": command.settings["systemd-cgroup"],
     }
 
 

@@ -30,7 +30,7 @@ _runc_options_of() {
     state) echo "--help -h" ;;
     update) echo "--resources -r --blkio-weight --cpu-period --cpu-quota --cpu-burst --cpu-share --cpu-rt-period --cpu-rt-runtime --cpuset-cpus --cpuset-mems --memory --cpu-idle --memory-reservation --memory-swap --pids-limit --help -h" ;;
     features) echo "--help -h" ;;
-    *) echo "--debug --log --log-format --root --rootless --help -h --version -v" ;;
+    *) echo "--debug --log --log-format --root --rootless --systemd-cgroup --help -h --version -v" ;;
     esac
 }
 
@@ -106,7 +106,7 @@ _runc() {
         ;;
     esac
     case $verb:$count:$cur in
-    :0:-*) _runc_words "--debug --log --log-format --root --rootless --help -h --version -v" ;;
+    :0:-*) _runc_words "--debug --log --log-format --root --rootless --systemd-cgroup --help -h --version -v" ;;
     :0:* | help:0:*) _runc_words "create delete events exec kill list pause ps resume run spec start state update features help" ;;
     exec:[1-9]*:* | ps:[1-9]*:*) _runc_compgen -f -- "$cur" ;;
     *:*:-*) _runc_words "$(_runc_options_of "$verb")" ;;

@@ -25,6 +25,7 @@ complete -c runc -n '__runc_no_verb' -l log -rF -d 'append the log to FILE inste
 complete -c runc -n '__runc_no_verb' -l log-format -x -a 'text json' -d 'text or json, one object a line'
 complete -c runc -n '__runc_no_verb' -l root -rF -d 'where the state of containers is kept; a tmpfs, so that a reboot clears it'
 complete -c runc -n '__runc_no_verb' -l rootless -x -a 'true false auto' -d 'go on where cgroups may not be changed: true, false or auto'
+complete -c runc -n '__runc_no_verb' -l systemd-cgroup -d 'let systemd make the cgroups; cgroupsPath is slice:prefix:name'
 complete -c runc -n '__runc_no_verb' -l help -s h -d 'show this help and exit'
 complete -c runc -n '__runc_no_verb' -l version -s v -d 'show the version and exit'
 complete -c runc -n __runc_no_verb -a create -d 'create a container that waits for `start`'

@@ -37,13 +37,15 @@ ROOMY = 64 << 20
 class Entrance:
     """Descriptors through which a child enters; open from Manager.entrance() to the child's end."""
 
-    __slots__ = ("cgroup", "cgroup_fd", "init", "memory", "tasks")
+    __slots__ = ("by_host", "cgroup", "cgroup_fd", "init", "memory", "tasks")
 
     def __init__(self) -> None:
         self.tasks: list[int] = []
         self.memory: list[int] = []
         self.cgroup: list[str] | None = None
         self.init = 0
+        self.by_host = False
+        """Whether finish() has to move the child everywhere: systemd makes its cgroups with it."""
         self.cgroup_fd = -1
         """The v2 cgroup for CLONE_INTO_CGROUP, or -1 where the child is better not born in it."""
 
@@ -81,7 +83,7 @@ class Entrance:
         a child that could not be born there stays where it is. Error, OSError.
         """
         self.close()
-        if manager.version == 2 and not born:
+        if self.by_host or (manager.version == 2 and not born):
             manager.join(pid, self.cgroup, self.init)
 
     def close(self) -> None:

@@ -77,6 +77,7 @@ GLOBALS: tuple[Option, ...] = (
         "where the state of containers is kept; a tmpfs, so that a reboot clears it",
     ),
     ("rootless", TEXT, "WHEN", "go on where cgroups may not be changed: 'true', 'false' or 'auto'"),
+    ("systemd-cgroup", FLAG, "", "let systemd make the cgroups; cgroupsPath is slice:prefix:name"),
     HELP,
     ("version v", FLAG, "", "show the version and exit"),
 )

@@ -30,8 +30,7 @@ def set(directory: str, resources: dict[str, Any]) -> None:
     """Write the limits; LimitError names the one that the kernel refuses."""
     memory = resources.get("memory") or {}
     size, swap = memory.get("limit") or 0, memory.get("swap") or 0
-    if memory.get("checkBeforeUpdate"):
-        _refuse_below_usage(directory, size, swap)
+    check_usage(directory, resources)
     alone = swap_alone(size, swap)
     if alone:
         try:
@@ -71,7 +70,12 @@ def _text(value: int) -> str:
     return "max" if value == -1 else str(value)
 
 
-def _refuse_below_usage(directory: str, size: int, swap: int) -> None:
+def check_usage(directory: str, resources: dict[str, Any]) -> None:
+    """Error for a limit below what is used now, if `checkBeforeUpdate` asks for that check."""
+    memory = resources.get("memory") or {}
+    if not memory.get("checkBeforeUpdate"):
+        return
+    size, swap = memory.get("limit") or 0, memory.get("swap") or 0
     text = read_if_there(directory + "/memory.current")
     usage = int(text) if text else 0
     for name, value in (("memory+swap", swap), ("memory", size)):
