@@ -195,6 +195,10 @@ def close_on_exec(first: int) -> None:
     try:
         descriptors.close_range(first, flags=descriptors.CLOSE_RANGE_CLOEXEC)
     except OSError:
-        # Before Linux 5.11.
-        for fd in descriptors.open_descriptors(first):
-            posix.set_inheritable(fd, False)
+        # Before Linux 5.11. What was inherited is closed since close_inherited(), and Python opens
+        # nothing inheritable: a container whose /proc is missing or forged has nothing to gain.
+        try:
+            for fd in descriptors.open_descriptors(first):
+                posix.set_inheritable(fd, False)
+        except (OSError, ValueError):
+            pass
