@@ -31,6 +31,8 @@ class _Driver:
     annotations: dict[str, str]
     started: bool
     """Whether the unit is there already, as it is for a restored manager."""
+    starting: bool
+    """Whether the next set() is of the limits that it was started with."""
 
 
 class LegacySystemdManager(_Driver, LegacyManager):
@@ -62,6 +64,11 @@ class LegacySystemdManager(_Driver, LegacyManager):
 
         if resources.get("unified"):
             raise Error("invalid configuration: cannot use unified on cgroup v1")
+        if self.starting:
+            # The unit was made with its limits.
+            self.starting = False
+            super().set(properties.rounded(resources), devices=devices)
+            return
         changes = properties.of_v1(resources, _policy(self, resources, devices), self.unit.version)
         # For every change systemd writes the device rules anew, first of all a denial of everything:
         # what runs then would see it.
@@ -124,8 +131,10 @@ class UnifiedSystemdManager(_Driver, UnifiedManager):
 
         # A limit below what is used would have systemd's write kill the container, and the unit go.
         memory.check_usage(self.main, resources)
-        policy = _policy(self, resources, devices)
-        self.unit.set(properties.of_v2(resources, policy, self.unit.version))
+        if not self.starting:
+            policy = _policy(self, resources, devices)
+            self.unit.set(properties.of_v2(resources, policy, self.unit.version))
+        self.starting = False
         super().set(properties.rounded(resources), devices=devices)
 
     def restore_limits(self, resources: dict[str, Any]) -> None:
@@ -154,11 +163,19 @@ def _moved_by_host() -> Entrance:
 def _start(manager: SystemdManager, pid: int) -> None:
     from libcontainer.cgroups.systemd import properties
 
-    changes: Properties = properties.of_unit(
-        manager.unit, manager.resources, manager.version, manager.annotations
-    )
-    manager.unit.start(pid, changes)
-    manager.started = True
+    # With all limits at once. Told of the devices later, systemd realizes the controllers of v1 anew,
+    # and moves the process out of the cgroup that is meant to confine it, into the slice's.
+    unit, resources = manager.unit, manager.resources
+    policy = _policy(manager, resources, True)
+    limits = properties.of_v2 if manager.version == 2 else properties.of_v1
+    start: Properties = [
+        *properties.of_unit(unit, resources, manager.version),
+        *limits(resources, policy, unit.version),
+        # Last, so that they have the last word.
+        *properties.of_annotations(manager.annotations),
+    ]
+    unit.start(pid, start)
+    manager.started = manager.starting = True
 
 
 def _policy(manager: SystemdManager, resources: dict[str, Any], devices: bool) -> Any:
@@ -216,7 +233,8 @@ def manager(
         found = UnifiedSystemdManager(hierarchies.v2_path(path, container_id))
     else:
         found = LegacySystemdManager(*hierarchies.v1_paths(path, container_id))
-    found.unit, found.annotations, found.started = unit, annotations, False
+    found.unit, found.annotations = unit, annotations
+    found.started = found.starting = False
     found.resources, found.devices, found.owner = resources, devices, owner
     found.rootless, found.explicit = rootless, bool(cgroups_path)
     if annotations:
@@ -249,6 +267,6 @@ def restore(state: dict[str, Any]) -> SystemdManager:
     found.unit = Unit(
         described["unit"], described["slice"], described["name"], user=described["user"]
     )
-    found.annotations, found.started = {}, True
+    found.annotations, found.started, found.starting = {}, True, False
     found.rootless, found.explicit = state["rootless"], state["explicit"]
     return found

@@ -21,10 +21,8 @@ _ANNOTATION = "org.systemd.property."
 _PERIOD, _CPUSET, _IDLE, _OOM_POLICY, _DEVICE_MAJORS = 242, 244, 252, 253, 240
 
 
-def of_unit(
-    unit: Unit, resources: dict[str, Any], version: int, annotations: dict[str, str]
-) -> Properties:
-    """What a new unit starts with: its place, accounting, and what the annotations ask for."""
+def of_unit(unit: Unit, resources: dict[str, Any], version: int) -> Properties:
+    """What a new unit starts with beside limits: its place, and accounting."""
     found: Properties = [("Description", ("s", "libcontainer container " + unit.name))]
     if unit.is_slice:
         found.append(("Wants", ("as", [unit.slice])))
@@ -36,7 +34,6 @@ def of_unit(
     for name in ("MemoryAccounting", "CPUAccounting", io, "TasksAccounting"):
         found.append((name, ("b", True)))
     found.append(("DefaultDependencies", ("b", False)))
-    found += of_annotations(annotations)
     group = (resources.get("unified") or {}).get("memory.oom.group")
     # Only when it is made does a scope take an OOMPolicy.
     if group in ("0", "1") and unit.version >= _OOM_POLICY:
