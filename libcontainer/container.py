@@ -84,32 +84,22 @@ def release(container: Container) -> None:
 def kill(root: str, container_id: str, signal: int, all: bool = False) -> None:
     """Send `signal` to the container's init; `all` makes a stopped container no error."""
     container = state.load(root, container_id)
-    if container.status() == STOPPED:
-        if all and own_pid_namespace(container):
-            return
-        if signal == signals.SIGKILL and not own_pid_namespace(container):
-            _signal_cgroup(container, all)
-            return
-        if all:
-            return
-        raise Error("container not running")
+    lives = container.status() != STOPPED
     if signal == signals.SIGKILL and not own_pid_namespace(container):
         # Without a pid namespace the others do not die with init.
-        _signal_cgroup(container, all)
-        return
-    signal_init(container, signal)
-    if signal == signals.SIGKILL and container.frozen():
-        # A frozen process of cgroup v1 dies only when it is thawed.
-        _manager(container).thaw()
-
-
-def _signal_cgroup(container: Container, all: bool) -> None:
-    manager = _manager(container)
-    if not manager.pids():
-        if all:
+        manager = _manager(container)
+        if manager.pids():
+            manager.kill(signal)
             return
-        raise Error("unable to kill all processes: container not running")
-    manager.kill(signals.SIGKILL)
+        if not lives and not all:
+            raise Error("unable to kill all processes: container not running")
+    if lives:
+        signal_init(container, signal)
+        if signal == signals.SIGKILL and container.frozen():
+            # A frozen process of cgroup v1 dies only when it is thawed.
+            _manager(container).thaw()
+    elif not all:
+        raise Error("container not running")
 
 
 def signal_init(container: Container, signal: int) -> None:

@@ -293,6 +293,10 @@ def preload(process: Any, plan: namespaces.Plan) -> None:
         from libcontainer import terminal  # noqa: F401
     if process.get("apparmorProfile") or process.get("selinuxLabel"):
         from libcontainer import lsm  # noqa: F401
+    if any(kind == kernel.CLONE_NEWNS for kind, _, _ in plan.joined):
+        import _socket  # noqa: F401
+
+        from libcontainer.rootfs import cgroup_mounts, copyup, filesystems  # noqa: F401
 
 
 def _listen_fds() -> int:
@@ -428,7 +432,7 @@ def _make_init(creation: Creation, prep: init.Preparation) -> None:
     ours, theirs = words.pair()
     creation.channel = ours
     # Init goes into its cgroups itself: being moved takes 5 to 15 ms (see cgroups/entrance.py).
-    creation.manager.create()
+    _make_cgroups(creation, prep)
     prep.entrance = creation.manager.entrance()
     prep.plan.cgroup = prep.entrance.cgroup_fd
     pid = namespaces.spawn(prep.plan)
@@ -447,6 +451,21 @@ def _make_init(creation: Creation, prep: init.Preparation) -> None:
     for fd in (prep.fifo, prep.console):
         if fd >= 0:
             posix.close(fd)
+
+
+def _make_cgroups(creation: Creation, prep: init.Preparation) -> None:
+    try:
+        creation.manager.create()
+    except OSError as error:
+        where = f"{error.filename}: {_reason(error)}"
+        text = "unable to start container process: unable to apply cgroup configuration"
+        raise Error(f"{text}: {where}") from None
+    if not creation.manager.main and not prep.plan.has(kernel.CLONE_NEWPID):
+        log.warning(
+            "Creating a rootless container with no cgroup and no private pid namespace. "
+            "Such configuration is strongly discouraged (as it is impossible to properly kill all "
+            "container's processes) and will result in an error in a future runc version."
+        )
 
 
 def _accompany(creation: Creation, prep: init.Preparation) -> None:
