@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posix
 
-from libcontainer.cgroups import hierarchies
+from libcontainer.cgroups import files, hierarchies
 from libcontainer.cgroups.v1 import LegacyManager
 from libcontainer.cgroups.v2 import UnifiedManager
 from libcontainer.errors import Error
@@ -114,12 +114,14 @@ class UnifiedSystemdManager(_Driver, UnifiedManager):
         if not self.started:
             self.apply(pid)
             return
+        target = self.targets(cgroup)[""]
         try:
-            super().join(pid, cgroup, init)
+            files.join(target, pid)
         except PermissionError:
             # A user may not move processes between units; the user's systemd has somebody do it.
-            target = self.targets(cgroup)[""]
             self.unit.attach(pid, target[len(self.main) :] or "/")
+        except OSError:
+            super().join(pid, cgroup, init)
 
     def apply(self, pid: int) -> None:
         _start(self, pid)
