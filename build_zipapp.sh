@@ -2,6 +2,7 @@
 # Builds dist/runc: this project and pyseccomp in one executable file (README.md, contrib/build/pack.py).
 #
 #   ./build_zipapp.sh           builds
+#   ./build_zipapp.sh --quick   builds in seconds, with byte code for one interpreter
 #   ./build_zipapp.sh --demo    builds, makes a bundle from busybox and runs a command in it (as root)
 #
 # Needs a shell, Python and, for what is missing, apt. It says what it installs and where to.
@@ -16,6 +17,7 @@ work=$here/build
 demo=
 case ${1-} in
 --demo) demo=1 ;;
+--quick) BYTECODE_ONLY=1 BYTECODE_PYTHONS=$(command -v /usr/bin/python3 || command -v python3) ;;
 "") ;;
 -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
 *) echo "build_zipapp.sh: unknown argument $1 (see --help)" >&2; exit 2 ;;
@@ -83,6 +85,7 @@ interpreters() {
     done
 }
 
+# Those of them that work, one a version.
 usable() {
     seen=" "
     interpreters | while read -r candidate; do
@@ -97,6 +100,10 @@ if (3, 8) <= sys.version_info[:2] <= (3, 14) and sys.implementation.name == "cpy
 }
 
 build() {
+    mkdir -p "$work"
+    # Two builds at once would overwrite each other's stage.
+    exec 9>"$work/lock"
+    if command -v flock >/dev/null; then flock 9; fi
     make_venv
     stage=$work/stage
     rm -rf "$stage"

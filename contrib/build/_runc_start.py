@@ -51,9 +51,10 @@ def from_sources(archive: str) -> None:
     """Runs the archive's sources; with an interpreter older than 3.8, looks for another."""
     if sys.version_info < (3, 8):
         next_interpreter(archive)
+    from _runc_sources import Sources
+
     sys.path.remove(archive)
-    # Last: nothing of ours may stand in for a module of the standard library.
-    sys.path.append(archive + "/site-packages")
+    sys.meta_path.insert(0, Sources(archive))  # type: ignore[arg-type]
     import runc
 
     runc.entry()

@@ -7,11 +7,12 @@ its line table fits, and so does the line.
 from __future__ import annotations
 
 import sys
-from zipimport import zipimporter
+
+from _runc_sources import read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import CodeType, TracebackType
+    from types import CodeType
     from typing import Iterator
 
 
@@ -40,12 +41,12 @@ def line_of(code: CodeType, offset: int) -> int:
     return line
 
 
-def place(code: CodeType, offset: int, archive: str) -> tuple[int, str]:
+def place(code: CodeType, offset: int, sources: dict[str, bytes]) -> tuple[int, str]:
     """(line, its text) of an instruction; the function's first line if the source differs."""
-    source = zipimporter(archive + "/site-packages").get_data(
-        archive + "/site-packages/" + code.co_filename
-    )
     line = code.co_firstlineno
+    source = sources.get(code.co_filename)
+    if source is None:
+        return line, ""
     for candidate in functions(compile(source, code.co_filename, "exec", 0, True, 2)):
         alike = (candidate.co_name, candidate.co_firstlineno) == (code.co_name, line)
         if alike and candidate.co_code == code.co_code:
@@ -55,20 +56,21 @@ def place(code: CodeType, offset: int, archive: str) -> tuple[int, str]:
     return line, lines[line - 1].strip() if line <= len(lines) else ""
 
 
-def show_with_lines(error: BaseException, trace: TracebackType | None, archive: str) -> None:
-    """Writes what Python itself writes about an error that nobody caught."""
-    sys.stderr.write("Traceback (most recent call last):\n")
+def explain(error: BaseException, archive: str) -> str:
+    """What Python itself would write about an error that nobody caught. Raises OSError."""
+    sources = read(archive)
+    text = "Traceback (most recent call last):\n"
+    trace = error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
-        try:
-            line, text = place(code, trace.tb_lasti, archive)
-        except (OSError, SyntaxError, ImportError):
-            line, text = code.co_firstlineno, ""
-        sys.stderr.write(f'  File "{code.co_filename}", line {line}, in {code.co_name}\n')
-        if text:
-            sys.stderr.write(f"    {text}\n")
+        if code.co_filename in sources:
+            line, source = place(code, trace.tb_lasti, sources)
+        else:
+            line, source = trace.tb_lineno or code.co_firstlineno, ""
+        text += f'  File "{code.co_filename}", line {line}, in {code.co_name}\n'
+        if source:
+            text += f"    {source}\n"
         trace = trace.tb_next
     message = str(error)
     name = type(error).__qualname__
-    sys.stderr.write(f"{name}: {message}\n" if message else f"{name}\n")
-    sys.stderr.flush()
+    return text + (f"{name}: {message}\n" if message else f"{name}\n")

@@ -5,9 +5,9 @@
     bytecode/FAMILY     per group one LZMA stream of versions that resemble each other
 
 marshalling.py tells what a group's object is, quickstart.py reads it. Its last item is a tuple of code
-objects; in the first group quickstart's own code and the index come before them:
-(packages' names, per group: (names, end in text, 1 for LZMA, start, end, from, to)), where start and
-end are the place of the deflated group in MAGIC or the stream in FAMILY, and from and to the
+objects; in the first group that is quickstart's own code and the index:
+(packages' names, per other group: (names, end in text, 1 for LZMA, start, end, from, to)), where start
+and end are the place of the deflated group in MAGIC or of the stream in FAMILY, and from and to the
 version's part of the inflated stream.
 
 Why two ways: deflated code is read fastest, but seven versions of it do not fit into the size that
@@ -40,8 +40,7 @@ LZMA_FILTERS = [
 # Whose code resembles each other's, and who is read first (and so fastest).
 FAMILIES = {
     "old": [(3, 9), (3, 8), (3, 10)],
-    "middle": [(3, 11)],
-    "new": [(3, 13), (3, 12), (3, 14)],
+    "new": [(3, 11), (3, 13), (3, 12), (3, 14)],
 }
 
 # Who is deflated first: what distributions ship most.
@@ -61,8 +60,8 @@ def lzma_raw(data: bytes) -> bytes:
 
 
 def module_name(path: str) -> str:
-    """site-packages/libcontainer/rootfs/__init__.py -> libcontainer.rootfs"""
-    name = path[len("site-packages/") : -len(".py")].replace("/", ".")
+    """libcontainer/rootfs/__init__.py -> libcontainer.rootfs"""
+    name = path[: -len(".py")].replace("/", ".")
     return name[: -len(".__init__")] if name.endswith(".__init__") else name
 
 
@@ -111,27 +110,32 @@ class Version:
         """A tree with all strings that the group's object holds."""
         if group:
             return self.trees[group]
-        return (b"(", self.quickstart, node_of((self.packages, *self.names)), self.trees[0])
+        return (b"(", self.quickstart, node_of((self.packages, *self.names)))
 
     def first(self, text: bytes, index: tuple[object, ...]) -> bytes:
         """The first group, which holds the index too."""
         head = node_of((self.packages, index))
-        tree = (b"(", self.quickstart, head, *self.trees[0][1:])
+        tree = (b"(", self.quickstart, head)
         return deflate(marshalling.encode(tree, text, self.release))
 
 
 class Packing:
-    """The members for one choice of who is deflated (fast) and who goes without the last group."""
+    """The members for one choice of who is deflated (fast) and who goes without which group."""
 
-    def __init__(self, versions: list[Version], fast: set[bytes], without_rest: set[bytes]):
+    def __init__(self, versions: list[Version], fast: set[bytes], missing: set[tuple[bytes, int]]):
         self.texts = texts_of(versions)
-        packed = [deflate(text) for text in self.texts]
+        # A group that nobody has needs no text; which texts there are is the same for all versions.
+        lacking = [{m for m, number in missing if number == group} for group in range(len(GROUPS))]
+        packed = [
+            b"" if len(lacking[group]) == len(versions) else deflate(text)
+            for group, text in enumerate(self.texts)
+        ]
         self.text = b"".join(packed)
         self.text_ends = [sum(map(len, packed[: number + 1])) for number in range(len(packed))]
         self.families = {name: b"" for name in FAMILIES}
         self.places: dict[tuple[bytes, int], tuple[int, int, int, int]] = {}
         self.fast = fast
-        self.without_rest = without_rest
+        self.missing = missing
         for name, order in FAMILIES.items():
             members = sorted(
                 (version for version in versions if version.family == name),
@@ -145,13 +149,14 @@ class Packing:
         return marshalling.encode(version.trees[group], self.texts[group], version.release)
 
     def is_deflated(self, version: Version, group: int) -> bool:
-        return version.magic in self.fast and group < REST
+        left_out = (version.magic, group) in self.missing
+        return version.magic in self.fast and group < REST and not left_out
 
     def add_stream(self, family: str, versions: list[Version], group: int) -> None:
         """Puts a group of those versions that are not deflated into the family's member."""
         taken = []
         for version in versions:
-            left_out = group == REST and version.magic in self.without_rest
+            left_out = (version.magic, group) in self.missing
             if not left_out and not self.is_deflated(version, group):
                 taken.append((version, self.code(version, group)))
         if not taken:
@@ -167,7 +172,7 @@ class Packing:
 
     def member(self, version: Version) -> tuple[bytes, int]:
         """bytecode/MAGIC and the end of the first group in it."""
-        index: list[object] = [(version.names[0], self.text_ends[0], 0, 0, 0, 0, 0)]
+        index: list[object] = []
         deflated = b""
         for group in range(1, len(GROUPS)):
             names = version.names[group]
@@ -190,19 +195,21 @@ def texts_of(versions: list[Version]) -> list[bytes]:
     ]
 
 
-def subsets(versions: list[Version]) -> list[list[Version]]:
-    """All versions, then ever fewer: what does not fit starts from the sources."""
-    order = sorted(versions, key=lambda version: PREFERENCE.index(version.release))
-    return [order[:count] for count in range(len(order), 0, -1)]
+def choices(versions: list[Version]) -> list[tuple[set[bytes], set[tuple[bytes, int]]]]:
+    """What Packing may be asked for, best first: ever fewer versions are fast, then ever fewer whole.
 
-
-def choices(versions: list[Version]) -> list[tuple[set[bytes], set[bytes]]]:
-    """What Packing may be asked for, best first: ever fewer are fast, then ever fewer whole."""
+    Each is (magic numbers of the deflated, what is left out: (magic number, group)).
+    """
     order = sorted(versions, key=lambda version: PREFERENCE.index(version.release))
     magics = [version.magic for version in order]
-    empty: set[bytes] = set()
-    fewer = [(set(magics[:count]), empty) for count in range(len(magics), 0, -1)]
-    return fewer + [(set(magics[:1]), set(magics[count:])) for count in range(len(magics) - 1, 0, -1)]
+    nothing: set[tuple[bytes, int]] = set()
+    found = [(set(magics[:count]), nothing) for count in range(len(magics), 0, -1)]
+    missing = set(nothing)
+    for group in range(REST, 0, -1):
+        for magic in reversed(magics):
+            missing = missing | {(magic, group)}
+            found.append((set(magics[:1]), missing))
+    return found
 
 
 def check(versions: list[Version]) -> None:
@@ -216,7 +223,7 @@ def check(versions: list[Version]) -> None:
     for version in versions:
         pairs = [
             (text + marshalling.encode(tree, text, version.release), marshalling.plain(tree))
-            for text, tree in zip(texts, version.trees)
+            for text, tree in zip(texts[1:], version.trees[1:])
         ]
         command = [version.interpreter, "-I", "-S", "-c", program]
         subprocess.run(command, input=marshal.dumps(pairs, 2), check=True)

@@ -64,10 +64,8 @@ def main(directory: str, paths: list[str]) -> bytes:
     for path in paths:
         with open(directory + "/" + path, "rb") as file:
             tree = WithoutTypes().visit(ast.parse(file.read()))
-        shown = path[len("site-packages/") :] if path.startswith("site-packages/") else path
-        code = compile(
-            ast.fix_missing_locations(tree), shown, "exec", dont_inherit=True, optimize=2
-        )
+        tree = ast.fix_missing_locations(tree)
+        code = compile(tree, path, "exec", dont_inherit=True, optimize=2)
         codes[path] = marshal.dumps(code)
     return marshal.dumps((MAGIC_NUMBER, sys.version_info[:2], codes), 2)
 

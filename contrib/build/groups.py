@@ -1,89 +1,116 @@
 """Which modules' byte code lies together in the archive, and which must be there at all.
 
 A group is inflated and loaded whole when the first of its modules is imported, so a group holds what is
-used together. A module belongs to the first group with a pattern (fnmatch) that names it. What costs
-time in the first groups costs it in every start; what no pattern names goes to the last group, packed
-small rather than fast. tests/integration/test_archive.py holds that no common verb needs that one.
+used together. A module belongs to the first group that names it (a pattern of fnmatch). What costs
+time in the first groups costs it in every start. What no pattern names goes to the last group, packed
+small rather than fast; when the file gets too big, the last groups are the first to be left to the
+sources. tests/integration/test_archive.py holds which verb may need which group.
 """
 
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-GROUPS: list[tuple[str, list[str]]] = [
-    # Every verb, even `runc --version`.
-    (
-        "base",
-        [
-            "runc",
-            "libcontainer",
-            "libcontainer._build",
-            "libcontainer.commandline",
-            "libcontainer.commandline.loglines",
-            "libcontainer.commandline.roots",
-            "libcontainer.commandline.versions",
-            "libcontainer.errors",
-            "libcontainer.log",
-            "libcontainer.version",
-        ],
-    ),
-    # What asks for a container or tells of one.
-    (
-        "state",
-        [
-            "libc_bindings",
-            "libc_bindings.signals",
-            "libcontainer.commandline.signals",
-            "libcontainer.commandline.tables",
-            "libcontainer.container",
-            "libcontainer.default_spec",
-            "libcontainer.jsonio",
-            "libcontainer.state",
-        ],
-    ),
-    # create, run, start, exec with what engines usually ask for.
-    (
-        "start",
-        [
-            "libc_bindings.*",
-            "libcontainer.cgroups",
-            "libcontainer.cgroups.*",
-            "libcontainer.channel",
-            "libcontainer.config",
-            "libcontainer.creation",
-            "libcontainer.execution",
-            "libcontainer.hooks",
-            "libcontainer.init",
-            "libcontainer.lsm",
-            "libcontainer.keyring",
-            "libcontainer.namespaces",
-            "libcontainer.paths",
-            "libcontainer.process",
-            "libcontainer.procfs",
-            "libcontainer.programs",
-            "libcontainer.relaying",
-            "libcontainer.rootfs",
-            "libcontainer.rootfs.attach",
-            "libcontainer.rootfs.cgroup_mounts",
-            "libcontainer.rootfs.devices",
-            "libcontainer.rootfs.masks",
-            "libcontainer.rootfs.mounts",
-            "libcontainer.rootfs.options",
-            "libcontainer.rootfs.pivot",
-            "libcontainer.rootfs.sources",
-            "libcontainer.sealing",
-            "libcontainer.seccomp",
-            "libcontainer.seccomp.cache",
-            "libcontainer.supervise",
-            "libcontainer.terminal",
-            "libcontainer.validation",
-            "libcontainer.validation.document",
-            "libcontainer.validation.linux",
-            "libcontainer.validation.process",
-            "libcontainer.validation.resources",
-            "libcontainer.validation.seccomp",
-        ],
-    ),
+FIRST = ""  # quickstart.py and the index, by itself: the only part that is deflated for every version
+
+# Every verb, even `runc --version`.
+BASE = """
+runc
+libcontainer
+libcontainer._build
+libcontainer.commandline
+libcontainer.commandline.loglines
+libcontainer.commandline.roots
+libcontainer.commandline.versions
+libcontainer.errors
+libcontainer.log
+libcontainer.version
+"""
+
+# What asks for a container or tells of one.
+STATE = """
+libc_bindings
+libc_bindings.signals
+libcontainer.commandline.signals
+libcontainer.commandline.tables
+libcontainer.container
+libcontainer.default_spec
+libcontainer.jsonio
+libcontainer.state
+"""
+
+# create, run, start and exec of a plain config.
+START = """
+libc_bindings.capabilities
+libc_bindings.ffi
+libc_bindings.mounts
+libc_bindings.namespaces
+libc_bindings.numbers
+libc_bindings.paths
+libc_bindings.process
+libc_bindings.sealing
+libcontainer.cgroups
+libcontainer.cgroups.base
+libcontainer.cgroups.devices
+libcontainer.cgroups.entrance
+libcontainer.cgroups.files
+libcontainer.cgroups.hierarchies
+libcontainer.cgroups.v1
+libcontainer.cgroups.v1.cpuset
+libcontainer.cgroups.v1.devices
+libcontainer.channel
+libcontainer.config
+libcontainer.creation
+libcontainer.execution
+libcontainer.hooks
+libcontainer.init
+libcontainer.namespaces
+libcontainer.paths
+libcontainer.process
+libcontainer.procfs
+libcontainer.programs
+libcontainer.rootfs
+libcontainer.rootfs.attach
+libcontainer.rootfs.cgroup_mounts
+libcontainer.rootfs.devices
+libcontainer.rootfs.masks
+libcontainer.rootfs.mounts
+libcontainer.rootfs.options
+libcontainer.rootfs.pivot
+libcontainer.rootfs.sources
+libcontainer.sealing
+libcontainer.supervise
+libcontainer.validation
+libcontainer.validation.document
+libcontainer.validation.linux
+libcontainer.validation.process
+"""
+
+# What engines often ask for: limits, seccomp, terminals, user namespaces, cgroup v2.
+MORE = """
+libc_bindings.*
+libcontainer.cgroups.*
+libcontainer.lsm
+libcontainer.keyring
+libcontainer.notify
+libcontainer.relaying
+libcontainer.rootfs.*
+libcontainer.seccomp
+libcontainer.seccomp.cache
+libcontainer.terminal
+libcontainer.validation.resources
+libcontainer.validation.rootless
+libcontainer.validation.seccomp
+libcontainer.validation.settings
+libcontainer.validation.sysctl
+"""
+
+GROUPS = [
+    ("first", FIRST.split()),
+    ("base", BASE.split()),
+    ("state", STATE.split()),
+    ("start", START.split()),
+    ("more", MORE.split()),
     ("rest", ["*"]),
 ]
 REST = len(GROUPS) - 1

@@ -6,10 +6,12 @@ The output is a zip archive with a few lines of shell in front (stub.sh.in):
 
     stub.sh.in          chooses the interpreter, hands it program.py.in's text
     bytecode/           stored; read by program.py.in at known offsets (see bytecode.py)
-    site-packages/      the sources: what zipimport falls back to
+    sources.tar.gz      the modules' sources, project and pyseccomp: what is run without byte code
     environment.json    shiv's description, for shiv-info
-    __main__.py, _runc_start.py     for `python3 runc` and for interpreters without byte code
+    __main__.py, _runc_start.py, _runc_sources.py
+                        for `python3 runc` and for what has no byte code
     _runc_traceback.py  the exact lines of an unexpected error
+    LICENSE             this project's, and those of what is in here
 
 Same sources and interpreters: same bytes. Entries are sorted, have one time (SOURCE_DATE_EPOCH) and
 one mode, and what pip notes down about the installation (RECORD, direct_url.json) stays out.
@@ -23,12 +25,15 @@ import io
 import json
 import os
 import sys
+import tarfile
 import time
 import tokenize
 import zipfile
 from pathlib import Path
 
 import bytecode
+from groups import GROUPS
+from zopfli.gzip import compress as zopfli_gzip
 
 HERE = Path(__file__).resolve().parent
 LIMIT = 600_000
@@ -37,25 +42,10 @@ RESERVE = 4_000
 
 PLACES = "/usr/bin/python3 /usr/local/bin/python3 /usr/libexec/platform-python"
 NAMES = " ".join(["python3", *(f"python3.{minor}" for minor in range(14, 7, -1))])
-OWN = ("__main__.py", "_runc_start.py", "_runc_traceback.py")
+OWN = ("__main__.py", "_runc_start.py", "_runc_sources.py", "_runc_traceback.py")
 
 # Size of a zip member's local header without its name; plain members have no extra field.
 LOCAL_HEADER = 30
-
-
-def wanted(name: str) -> bool:
-    """Whether an entry of shiv's archive belongs into ours."""
-    if not name.startswith("site-packages/") or name.endswith("/"):
-        return False
-    if ".dist-info/" in name:
-        last = name.rsplit("/", 1)[1]
-        return last == "METADATA" or "LICEN" in last.upper()
-    return name.endswith(".py")
-
-
-def ours(name: str) -> bool:
-    """Whether it is a source of this project."""
-    return name.endswith(".py") and name != "site-packages/pyseccomp.py"
 
 
 def environment(described: bytes, sources: dict[str, bytes], epoch: int) -> bytes:
@@ -110,8 +100,8 @@ def fill(text: str) -> str:
     return text.replace("@PLACES@", PLACES).replace("@NAMES@", NAMES)
 
 
-def write(output: Path, layout: Layout, files: dict[str, bytes], epoch: int) -> None:
-    """Writes stub and archive."""
+def write(output: Path, layout: Layout, files: dict[str, bytes], epoch: int) -> int:
+    """Writes stub and archive; returns the size."""
     when = time.gmtime(max(epoch, 315532800))[:6]  # a zip's time begins in 1980
     with open(output, "wb") as file:
         file.write(layout.stub())
@@ -121,11 +111,13 @@ def write(output: Path, layout: Layout, files: dict[str, bytes], epoch: int) -> 
                 layout.offsets[short] = file.tell() + LOCAL_HEADER + len(name)
                 archive.writestr(entry(name, when, zipfile.ZIP_STORED), data)
             for name in sorted(files):
-                info = entry(name, when, zipfile.ZIP_DEFLATED)
+                packed = zipfile.ZIP_STORED if name.endswith(".gz") else zipfile.ZIP_DEFLATED
+                info = entry(name, when, packed)
                 archive.writestr(info, files[name], compresslevel=9)
         file.seek(0)
         file.write(layout.stub())
     output.chmod(0o755)
+    return output.stat().st_size
 
 
 def entry(name: str, when: tuple[int, ...], compression: int) -> zipfile.ZipInfo:
@@ -136,21 +128,36 @@ def entry(name: str, when: tuple[int, ...], compression: int) -> zipfile.ZipInfo
     return info
 
 
-def unpack(shiv_archive: Path, directory: Path, epoch: int) -> dict[str, bytes]:
-    """The files of the archive to be, by name; those to compile are also put into directory."""
+def unpack(shiv_archive: Path, epoch: int) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """(the modules' sources, the other files of the archive to be), by name."""
+    prefix = "site-packages/"
+    sources, files = {}, {}
     with zipfile.ZipFile(shiv_archive) as archive:
-        files = {name: archive.read(name) for name in archive.namelist() if wanted(name)}
+        for name in archive.namelist():
+            if name.startswith(prefix) and name.endswith(".py"):
+                sources[name[len(prefix) :]] = archive.read(name)
+            elif "LICENSE" in name.rsplit("/", 1)[-1] and ".dist-info/" in name:
+                owner = name[len(prefix) :].split("-", 1)[0]
+                files["LICENSE" if owner == "runc" else "LICENSE." + owner] = archive.read(name)
         described = archive.read("environment.json")
-    files["environment.json"] = environment(described, files, epoch)
+    files["environment.json"] = environment(described, sources, epoch)
     for name in OWN:
         files[name] = fill((HERE / name).read_text()).encode()
-    compiled = {name: data for name, data in files.items() if name.startswith("site-packages/")}
-    compiled[bytecode.QUICKSTART] = (HERE / bytecode.QUICKSTART).read_bytes()
-    for name, data in compiled.items():
-        path = directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return files
+    return sources, files
+
+
+def tar_gz(sources: dict[str, bytes], epoch: int) -> bytes:
+    """The sources in one file; read by _runc_sources.py, which knows plain ustar only."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name in sorted(sources):
+            info = tarfile.TarInfo(name)
+            info.size = len(sources[name])
+            info.mtime = epoch
+            info.mode = 0o644
+            archive.addfile(info, io.BytesIO(sources[name]))
+    packed: bytes = zopfli_gzip(buffer.getvalue(), numiterations=5)
+    return packed
 
 
 def bare(source: bytes) -> bytes:
@@ -173,34 +180,43 @@ def bare(source: bytes) -> bytes:
 
 def main(shiv_archive: Path, output: Path, interpreters: list[str]) -> None:
     epoch = int(os.environ["SOURCE_DATE_EPOCH"])
+    sources, files = unpack(shiv_archive, epoch)
     directory = output.parent / (output.name + ".compile")
-    files = unpack(shiv_archive, directory, epoch)
-    paths = sorted(name for name in files if name.startswith("site-packages/"))
-    paths = [bytecode.QUICKSTART, *(path for path in paths if path.endswith(".py"))]
+    compiled = {bytecode.QUICKSTART: (HERE / bytecode.QUICKSTART).read_bytes(), **sources}
+    for name, data in compiled.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
     found: dict[bytes, bytecode.Version] = {}
     for interpreter in interpreters:
-        version = bytecode.Version(interpreter, directory, paths)
+        version = bytecode.Version(interpreter, directory, sorted(compiled))
         found.setdefault(version.magic, version)
     versions = sorted(found.values(), key=lambda version: version.release)
-    small = {name: bare(data) if ours(name) else data for name, data in files.items()}
-    for versions, fast, without_rest in (
-        (subset, *choice) for subset in bytecode.subsets(versions) for choice in bytecode.choices(subset)
-    ):
-        layout = Layout(bytecode.Packing(versions, fast, without_rest))
-        write(output, layout, small, epoch)
-        if output.stat().st_size <= LIMIT - RESERVE:
-            break
-    else:
-        raise SystemExit(f"pack.py: {output} has {output.stat().st_size} bytes, over {LIMIT}")
     bytecode.check(versions)
+    whole = tar_gz(sources, epoch)
+    small = tar_gz({name: bare(data) for name, data in sources.items()}, epoch)
+    choices = bytecode.choices(versions)
+    # Sizes fall from choice to choice: the first that fits, by halving.
+    low, high = 0, len(choices) - 1
+    while low < high:
+        middle = (low + high) // 2
+        layout = Layout(bytecode.Packing(versions, *choices[middle]))
+        size = write(output, layout, {**files, "sources.tar.gz": small}, epoch)
+        low, high = (low, middle) if size <= LIMIT - RESERVE else (middle + 1, high)
+    fast, missing = choices[low]
+    layout = Layout(bytecode.Packing(versions, fast, missing))
+    size = write(output, layout, {**files, "sources.tar.gz": small}, epoch)
+    if size > LIMIT - RESERVE:
+        raise SystemExit(f"pack.py: {output} has {size} bytes, over {LIMIT - RESERVE}")
     for version in versions:
         way = "deflated" if version.magic in fast else "LZMA"
-        rest = ", last group from sources" if version.magic in without_rest else ""
+        groups = [name for n, (name, _) in enumerate(GROUPS) if (version.magic, n) in missing]
+        rest = ", from sources: " + ", ".join(groups) if groups else ""
         print("byte code for Python %d.%d: %s" % (*version.release, way + rest))
-    write(output, layout, files, epoch)
-    if output.stat().st_size > LIMIT - RESERVE:
-        print("sources without comments and docstrings")
-        write(output, layout, small, epoch)
+    if size + len(whole) - len(small) <= LIMIT - RESERVE:
+        write(output, layout, {**files, "sources.tar.gz": whole}, epoch)
+    else:
+        print("sources: without comments and docstrings")
 
 
 if __name__ == "__main__":

@@ -7,17 +7,17 @@ comparing the magic number, and executes this file with these names in place:
     a   the strings of all groups
     b   this interpreter's own part, c the part that it shares with others, or 0 (see bytecode.py)
     s, t    (offset in the archive, size, end of the first group) of a and of b
-    o   the first group's last item: (this file's code, (packages, index), code of modules…)
+    o   the first group's last item: (this file's code, (packages, index))
 
-A group is inflated when its first module is asked for. Nothing is read from the file again: after
-pivot_root it is out of reach, and an open descriptor to it would be one that the container could
-find. What has no byte code here (and other people's modules) comes from the archive's
-site-packages by zipimport, the last entry of sys.path.
+A group is inflated when its first module is asked for. For that nothing is read from the file again:
+after pivot_root it is out of reach, and an open descriptor to it would be one that the container could
+find. A module that has no byte code here is compiled from the archive's source.
 """
 
 from __future__ import annotations
 
 import marshal
+import posix
 import sys
 import zlib
 
@@ -74,10 +74,11 @@ class Group:
 class ByteCode:
     """Finder and loader (sys.meta_path) of the modules in the groups."""
 
-    def __init__(self, site: str, packages: tuple[str, ...], groups: list[Group]):
-        self.site = site
+    def __init__(self, archive: str, packages: tuple[str, ...], groups: list[Group]):
+        self.archive = archive
         self.packages = packages
         self.groups = {name: group for group in groups for name in group.names}
+        self.sources: Any = None
         # Not "import importlib": that module costs 0.3 ms, and this is what it hands out.
         self.spec: Any = sys.modules["_frozen_importlib"].ModuleSpec
 
@@ -86,17 +87,28 @@ class ByteCode:
     ) -> Any:
         """The module's spec, or None for a module that is not in here."""
         group = self.groups.get(name)
-        if group is None:
-            return None
-        code = group.take(name)
+        code = group and group.take(name)
         if code is None:
-            return None
-        spec = self.spec(name, self, origin=self.site, is_package=name in self.packages)
+            return self.find_source(name)
+        spec = self.spec(name, self, origin=self.archive, is_package=name in self.packages)
         spec.loader_state = code
-        if spec.submodule_search_locations is not None:
-            # Where zipimport finds the package's modules that have no byte code.
-            spec.submodule_search_locations.append(self.site + "/" + name.replace(".", "/"))
         return spec
+
+    def find_source(self, name: str) -> Any:
+        """The spec of a module of this program that has no byte code for this interpreter."""
+        if name.partition(".")[0] not in ("runc", "libcontainer", "libc_bindings", "pyseccomp"):
+            return None
+        if self.sources is None:
+            self.sources = self.helper("_runc_sources").Sources(self.archive)
+        return self.sources.find_spec(name)
+
+    def helper(self, name: str) -> Any:
+        """One of the archive's own modules that a quick start does not need."""
+        sys.path.append(self.archive)
+        try:
+            return __import__(name)
+        finally:
+            sys.path.remove(self.archive)
 
     def create_module(self, spec: Any) -> None:
         """None: an ordinary module."""
@@ -109,32 +121,46 @@ class ByteCode:
         spec.loader_state = None
         exec(code, module.__dict__)
 
+    def explain(self, error: BaseException) -> str:
+        """The error's traceback with exact lines, which the byte code itself does not know.
 
-def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """sys.excepthook: the byte code knows no lines, the sources do."""
-    try:
-        sys.path.append(f)
-        from _runc_traceback import show_with_lines
-    except ImportError:  # the archive is out of reach: after pivot_root
-        sys.__excepthook__(kind, error, trace)
-    else:
-        show_with_lines(error, trace, f)
+        Raises OSError or ImportError where the archive is out of reach, as after pivot_root.
+        """
+        text: str = self.helper("_runc_traceback").explain(error, self.archive)
+        return text
+
+    def show(
+        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        """sys.excepthook."""
+        try:
+            text = self.explain(error)
+        except (OSError, ImportError):
+            sys.__excepthook__(kind, error, trace)
+        else:
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 def install() -> None:
-    """Puts the finder first and the archive last."""
+    """Puts the finder first, so that no directory is searched for our modules."""
     packages, index = o[1]
     groups = []
-    text_start = 0
+    text_start = s[2]
     for names, text_end, is_lzma, start, end, *part in index:
         packed = c[start:end] if is_lzma else b[t[2] + start : t[2] + end]
         groups.append(Group(names, a[text_start:text_end], packed, tuple(part)))
         text_start = text_end
-    groups[0].codes = dict(zip(groups[0].names, o[2:]))
-    site = f + "/site-packages"
-    sys.meta_path.insert(0, ByteCode(site, packages, groups))  # type: ignore[arg-type]
-    sys.path.append(site)
-    sys.excepthook = show
+    archive = f
+    if not f.startswith("/"):
+        # Modules without byte code are looked up after a chdir to the bundle, too.
+        try:
+            archive = posix.getcwd() + "/" + f
+        except OSError:  # a working directory that was removed: "runc" in it cannot be either
+            pass
+    finder = ByteCode(archive, packages, groups)
+    sys.meta_path.insert(0, finder)  # type: ignore[arg-type]
+    sys.excepthook = finder.show
 
 
 install()
