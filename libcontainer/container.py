@@ -78,7 +78,13 @@ def release(container: Container) -> None:
         waiting.poll()
     finally:
         posix.close(fifo)
-    run_hooks(container, "poststart", RUNNING)
+    try:
+        run_hooks(container, "poststart", RUNNING)
+    except Error:
+        # The runtime-spec, "Lifecycle": stop the container, and go on as if it had been deleted.
+        stop(container)
+        destroy(container)
+        raise
 
 
 def kill(root: str, container_id: str, signal: int, all: bool = False) -> None:
@@ -201,7 +207,8 @@ def run_hooks(container: Container, kind: str, status: str) -> None:
 
     pid = 0 if status == STOPPED else container.pid
     description = hooks.state(oci_state(container, status), status, pid)
-    hooks.run(kept, kind, description, container.bundle, posix.environ)
+    directory = container.bundle if posix.access(container.bundle, posix.X_OK) else "/"
+    hooks.run(kept, kind, description, directory, posix.environ)
 
 
 def own_pid_namespace(container: Container) -> bool:

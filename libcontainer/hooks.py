@@ -38,7 +38,8 @@ def run(hooks: Any, kind: str, state: dict[str, Any], directory: str, environmen
     """Run all hooks of a kind (`prestart`…), in order, with `state` on their standard input.
 
     `directory` is their working directory; `environment` (bytes to bytes) is for those that bring
-    none of their own. Raises Error at the first that fails, times out, or cannot be run.
+    none of their own. Raises Error at the first that fails, times out, or cannot be run; but for
+    `poststop`, where the runtime-spec wants a warning, and the others to run all the same.
     """
     entries = (hooks or {}).get(kind)
     if not entries:
@@ -47,8 +48,12 @@ def run(hooks: Any, kind: str, state: dict[str, Any], directory: str, environmen
     for index, hook in enumerate(entries):
         log.debug(f"running {kind} hook #{index}: {hook['path']}")
         fault = _run_one(hook, text, directory, environment)
-        if fault:
-            raise Error(f"error running {kind} hook #{index}: {fault}")
+        if not fault:
+            continue
+        message = f"error running {kind} hook #{index}: {fault}"
+        if kind != "poststop":
+            raise Error(message)
+        log.warning(message)
 
 
 def _run_one(hook: Any, state: bytes, directory: str, environment: Any) -> str:
@@ -89,7 +94,6 @@ def _run_one(hook: Any, state: bytes, directory: str, environment: Any) -> str:
 def _become(hook: Any, stdio: Any, told: int, directory: str, environment: Any) -> None:
     """In the child: exec the hook, or say through `told` why not."""
     try:
-        # From 10 up they are out of the way of the three numbers that they are to become.
         for target, fd in enumerate(stdio):
             posix.dup2(fd, target)
         if hook.get("env"):
