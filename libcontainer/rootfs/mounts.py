@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import posix
 from _stat import S_IMODE, S_ISDIR, S_ISLNK
-from errno import EINVAL, ELOOP, ENOENT, ENOSYS
+from errno import EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR
 
 from libc_bindings import mounts as libc
 from libc_bindings.paths import PROC_SUPER_MAGIC, fstatfs_type
@@ -291,7 +291,7 @@ def bind(target: Target, source: str, destination: str, options: MountOptions) -
 def _bind(target: Target, source: str, destination: str, options: MountOptions, mount: Any) -> None:
     source_fd, detached = target.sources.open(source, options, mount)
     try:
-        fd, _ = open_mount_point(target, destination, S_ISDIR(posix.fstat(source_fd).st_mode))
+        fd, _ = open_mount_point(target, destination, _is_directory(source_fd))
         try:
             check_proc(target, target.place_of(fd), "", source_fd)
             if detached:
@@ -299,6 +299,12 @@ def _bind(target: Target, source: str, destination: str, options: MountOptions, 
             else:
                 recursive = bool(options.flags & libc.MS_REC)
                 source_fd = _exchange(source_fd, attach.bind(source_fd, fd, recursive))
+        except OSError as error:
+            if error.errno == EINVAL and _is_directory(source_fd) != _is_directory(fd):
+                # mount(2)'s words for what is "invalid argument" to move_mount(2): engines look
+                # for them and tell which option of theirs is meant.
+                raise OSError(ENOTDIR, "mount: not a directory") from None
+            raise
         finally:
             posix.close(fd)
         target.place_of(source_fd)
@@ -372,6 +378,10 @@ def check_proc(target: Target, place: str, kind: str, source_fd: int = -1) -> No
             log.warning(f"bind-mount {path} is of type procfs but is not the root of a procfs")
     elif kind != "proc":
         raise Error(f'"{path}" cannot be mounted because it is not of type proc')
+
+
+def _is_directory(fd: int) -> bool:
+    return S_ISDIR(posix.fstat(fd).st_mode)
 
 
 def _exchange(old_fd: int, new_fd: int) -> int:
