@@ -128,10 +128,11 @@ def bind(name: str, *argtypes: Any, returns: Any = INT) -> Callable[..., Any]:
 
     Raises AttributeError where this libc has no such function.
     """
-    function = _symbol(name)
+    function: Any = _symbol(name)
     function.argtypes = argtypes
     function.restype = returns
-    return function
+    bound: Callable[..., Any] = function
+    return bound
 
 
 def library(name: str) -> Callable[..., Callable[..., Any]]:
@@ -139,10 +140,11 @@ def library(name: str) -> Callable[..., Callable[..., Any]]:
     handle = _open(name)
 
     def bind_there(function_name: str, *argtypes: Any, returns: Any = INT) -> Callable[..., Any]:
-        function = _symbol(function_name, handle)
+        function: Any = _symbol(function_name, handle)
         function.argtypes = argtypes
         function.restype = returns
-        return function
+        bound: Callable[..., Any] = function
+        return bound
 
     return bind_there
 
@@ -158,7 +160,7 @@ def bind_syscall(name: str, *argtypes: Any) -> Callable[..., int]:
     function = _symbol("syscall")
     function.argtypes = (LONG, *argtypes)
     function.restype = LONG
-    return lambda *arguments: function(number, *arguments)  # type: ignore[no-any-return]
+    return lambda *arguments: function(number, *arguments)
 
 
 def check(result: int, call: str, path: str | bytes | None = None) -> int:
@@ -184,7 +186,8 @@ def address(value: Any) -> int:
 
 def text_at(value: Any, offset: int = 0) -> bytes | None:
     """The C string that the pointer at `offset` in a buffer points to; None for a null pointer."""
-    return BYTES.from_address(addressof(value) + offset).value
+    text: bytes | None = BYTES.from_address(addressof(value) + offset).value
+    return text
 
 
 def pack(*fields: tuple[int, int]) -> bytes:

@@ -58,9 +58,9 @@ def manager(
     from libcontainer.cgroups import hierarchies
 
     if systemd:
-        from libcontainer.cgroups import systemd as driver
+        from libcontainer.cgroups.systemd import manager as manager_of_unit
 
-        return driver.manager(
+        return manager_of_unit(
             cgroups_path or "",
             container_id,
             resources or {},
@@ -92,9 +92,9 @@ def restore(state: dict[str, Any]) -> Manager:
     """The manager that `Manager.to_state()` described; nothing of the host is looked at."""
     found: Manager
     if "systemd" in state:
-        from libcontainer.cgroups import systemd as driver
+        from libcontainer.cgroups.systemd import restore as restore_unit
 
-        return driver.restore(state)
+        return restore_unit(state)
     if state["version"] == 2:
         from libcontainer.cgroups.v2 import UnifiedManager
 

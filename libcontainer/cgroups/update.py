@@ -34,7 +34,8 @@ def update(manager: Manager, before: dict[str, Any], changes: dict[str, Any]) ->
     _settle(after, changes)
     written = {name: after[name] for name in changes if name in after}
     manager.check_limits_of(written)
-    files.journal = undo = []
+    undo: list[tuple[str, str, str]] = []
+    files.journal = undo
     try:
         manager.set(written, devices=False)
     except (Error, OSError):

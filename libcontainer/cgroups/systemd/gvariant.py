@@ -105,7 +105,7 @@ class _Reader:
             raise ValueError("a string where type %s is wanted" % wanted)
         quote = self.text[self.position]
         self.position += 1
-        letters = []
+        letters: list[str] = []
         while True:
             letter = self.rest()[:1]
             if not letter:
@@ -129,7 +129,8 @@ class _Reader:
         if wanted and wanted[0] != "a":
             raise ValueError("an array where type %s is wanted" % wanted)
         self.position += 1
-        inner, entries = wanted[1:], []
+        inner = wanted[1:]
+        entries: list[Any] = []
         while not self.take("]"):
             if entries:
                 self.expect(",")
@@ -164,7 +165,7 @@ class _Reader:
             raise ValueError("a dictionary where type %s is wanted" % wanted)
         key_kind, value_kind = split(wanted[2:-1]) if wanted else ("", "")
         self.position += 1
-        entries = []
+        entries: list[tuple[Any, Any]] = []
         while not self.take("}"):
             if entries:
                 self.expect(",")
@@ -185,7 +186,9 @@ def _as(wanted: str, shown: str) -> str:
 
 def _number(word: str, wanted: str) -> Value:
     try:
-        if wanted == "d" or (not wanted and any(letter in word for letter in ".eE") and "x" not in word):
+        if wanted == "d" or (
+            not wanted and any(letter in word for letter in ".eE") and "x" not in word
+        ):
             return "d", float(word)
         value = int(word, 0)
     except ValueError:

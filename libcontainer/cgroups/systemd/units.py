@@ -85,7 +85,7 @@ class Unit:
         """
         from libc_bindings.sdbus import BusError
 
-        arguments = (self.unit, "replace", [*properties, ("PIDs", ("au", [pid]))], [])
+        arguments: Any = (self.unit, "replace", [*properties, ("PIDs", ("au", [pid]))], [])
         self._subscribe()
         for again in (True, False):
             try:

@@ -84,7 +84,7 @@ def _set_bandwidth(directory: str, cpu: dict[str, Any]) -> None:
 
 def set_realtime(directory: str, cpu: dict[str, Any]) -> None:
     """Write the real-time period and runtime, which must fit each other; LimitError."""
-    period, runtime = cpu.get("realtimePeriod"), cpu.get("realtimeRuntime")
+    period, runtime = cpu.get("realtimePeriod") or 0, cpu.get("realtimeRuntime") or 0
     again = False
     if period:
         try:

@@ -119,7 +119,7 @@ def program(policy: Policy) -> bytes:
             after = "after %s" % kind
             body += [(bpf.JUMP_NOT_EQUAL, _TYPE, number, after), *block, after]
     hit = any(step[3] == "hit" for step in body if not isinstance(step, str))
-    head = _head({step[1] for step in body if not isinstance(step, str)})
+    head = _head([step[1] for step in body if not isinstance(step, str)])
     tail = _returns(policy.allow)
     labels, count = {"hit": 0}, 0
     for step in body:
@@ -142,7 +142,7 @@ def _returns(value: bool) -> bytes:
     return bpf.instruction(bpf.MOVE, 0, value=int(value)) + bpf.instruction(bpf.EXIT)
 
 
-def _head(used: set[int]) -> bytes:
+def _head(used: list[int]) -> bytes:
     """Load what the body compares; kernels before 4.18 let the context be read in whole words only."""
     code = b""
     if _TYPE in used:
