@@ -58,8 +58,8 @@ def _mount_v1(target: Target, mount: Any, options: MountOptions) -> None:
                 for controller in controllers.split(","):
                     if controller != name:
                         posix.symlink(name, controller, dir_fd=root)
-        if options.flags & libc.MS_RDONLY:
-            attach.set_readonly(root)
+        # "ro" is for the hierarchies: as under runc, the directory that holds them stays writable for
+        # images that make one of their own in it.
         finish_mount(root, options)
     finally:
         posix.close(root)
