@@ -54,7 +54,7 @@ def from_sources(archive: str) -> None:
     from _runc_sources import Sources
 
     sys.path.remove(archive)
-    sys.meta_path.insert(0, Sources(archive))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Sources(archive))
     import runc
 
     runc.entry()

@@ -6,8 +6,6 @@ its line table fits, and so does the line.
 
 from __future__ import annotations
 
-import sys
-
 from _runc_sources import read
 
 TYPE_CHECKING = False

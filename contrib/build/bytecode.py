@@ -6,9 +6,10 @@
 
 marshalling.py tells what a group's object is, quickstart.py reads it. Its last item is a tuple of code
 objects; in the first group that is quickstart's own code and the index:
-(packages' names, per other group: (names, end in text, 1 for LZMA, start, end, from, to)), where start
-and end are the place of the deflated group in MAGIC or of the stream in FAMILY, and from and to the
-version's part of the inflated stream.
+(packages' names, table, per other group: (names, end in text, 1 for LZMA, start, end, from, to, codes)),
+where start and end are the place of the deflated group in MAGIC or of the stream in FAMILY, from and to
+the version's part of the inflated stream, and table and codes (marshalling.renumbered) turn the
+opcodes that the family's streams agree on into the version's own.
 
 Why two ways: deflated code is read fastest, but seven versions of it do not fit into the size that
 this program wants to have. Similar versions in one LZMA stream do: with 70 modules of a container's
@@ -34,7 +35,13 @@ QUICKSTART = "quickstart.py"
 
 # As quickstart.py spells it out; the raw format carries no header to read it from.
 LZMA_FILTERS = [
-    {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 3, "pb": 0, "dict_size": 1 << 21}
+    {
+        "id": lzma.FILTER_LZMA2,
+        "preset": 9 | lzma.PRESET_EXTREME,
+        "lc": 3,
+        "pb": 0,
+        "dict_size": 1 << 21,
+    }
 ]
 
 # Whose code resembles each other's, and who is read first (and so fastest).
@@ -66,10 +73,14 @@ def module_name(path: str) -> str:
 
 
 def node_of(value: object) -> marshalling.Node:
-    """A tree of tuples, strings and ints as marshalling's nodes."""
+    """A tree of tuples, strings, bytes and ints as marshalling's nodes."""
     if isinstance(value, tuple):
         return (b"(", *map(node_of, value))
-    return marshalling.name(value) if isinstance(value, str) else marshalling.number(int(str(value)))
+    if isinstance(value, bytes):
+        return b"s" + len(value).to_bytes(4, "little") + value
+    return (
+        marshalling.name(value) if isinstance(value, str) else marshalling.number(int(str(value)))
+    )
 
 
 class Version:
@@ -87,9 +98,10 @@ class Version:
             check=True,
             env={"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
         )
-        magic, release, codes = marshal.loads(answer.stdout)
+        magic, release, opcodes, codes = marshal.loads(answer.stdout)
         self.interpreter = interpreter
         self.magic: bytes = magic
+        self.opcodes: dict[str, int] = {n: code for n, code in opcodes.items() if code < 256}
         self.release: tuple[int, int] = release
         self.family = next(name for name, members in FAMILIES.items() if release in members)
         code = {path: self.node(data) for path, data in codes.items()}
@@ -112,9 +124,9 @@ class Version:
             return self.trees[group]
         return (b"(", self.quickstart, node_of((self.packages, *self.names)))
 
-    def first(self, text: bytes, index: tuple[object, ...]) -> bytes:
+    def first(self, text: bytes, table: bytes, index: tuple[object, ...]) -> bytes:
         """The first group, which holds the index too."""
-        head = node_of((self.packages, index))
+        head = node_of((self.packages, table, index))
         tree = (b"(", self.quickstart, head)
         return deflate(marshalling.encode(tree, text, self.release))
 
@@ -132,8 +144,9 @@ class Packing:
         ]
         self.text = b"".join(packed)
         self.text_ends = [sum(map(len, packed[: number + 1])) for number in range(len(packed))]
-        self.families = {name: b"" for name in FAMILIES}
-        self.places: dict[tuple[bytes, int], tuple[int, int, int, int]] = {}
+        self.families = dict.fromkeys(FAMILIES, b"")
+        self.places: dict[tuple[bytes, int], tuple[int, ...]] = {}
+        self.tables: dict[bytes, bytes] = {}
         self.fast = fast
         self.missing = missing
         for name, order in FAMILIES.items():
@@ -155,18 +168,25 @@ class Packing:
     def add_stream(self, family: str, versions: list[Version], group: int) -> None:
         """Puts a group of those versions that are not deflated into the family's member."""
         taken = []
+        reference = versions[0].opcodes if versions else {}
         for version in versions:
             left_out = (version.magic, group) in self.missing
             if not left_out and not self.is_deflated(version, group):
-                taken.append((version, self.code(version, group)))
+                code, codes_end = marshalling.encode_aligned(
+                    version.trees[group], self.texts[group], version.release
+                )
+                table = marshalling.permutation(version.opcodes, reference)
+                self.tables[version.magic] = bytes(map(table.index, range(256)))
+                code = marshalling.renumbered(code, codes_end, table)
+                taken.append((version, code, codes_end))
         if not taken:
             return
-        stream = lzma_raw(b"".join(code for _, code in taken))
+        stream = lzma_raw(b"".join(code for _, code, _ in taken))
         start = len(self.families[family])
         self.families[family] += stream
         at = 0
-        for version, code in taken:
-            place = (start, start + len(stream), at, at + len(code))
+        for version, code, codes_end in taken:
+            place = (start, start + len(stream), at, at + len(code), codes_end)
             self.places[version.magic, group] = place
             at += len(code)
 
@@ -182,8 +202,9 @@ class Packing:
             elif self.is_deflated(version, group):
                 start = len(deflated)
                 deflated += deflate(self.code(version, group))
-                index.append((names, self.text_ends[group], 0, start, len(deflated), 0, 0))
-        first = version.magic + version.first(self.texts[0], tuple(index))
+                index.append((names, self.text_ends[group], 0, start, len(deflated), 0, 0, 0))
+        table = self.tables.get(version.magic, b"")
+        first = version.magic + version.first(self.texts[0], table, tuple(index))
         return first + deflated, len(first)
 
 
@@ -210,6 +231,12 @@ def choices(versions: list[Version]) -> list[tuple[set[bytes], set[tuple[bytes, 
             missing = missing | {(magic, group)}
             found.append((set(magics[:1]), missing))
     return found
+
+
+def additions(versions: list[Version], missing: set[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
+    """What is missing, in the order in which it is most wanted."""
+    order = {v.magic: PREFERENCE.index(v.release) for v in versions}
+    return sorted(missing, key=lambda left_out: (left_out[1], order[left_out[0]]))
 
 
 def check(versions: list[Version]) -> None:

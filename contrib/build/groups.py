@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-FIRST = ""  # quickstart.py and the index, by itself: the only part that is deflated for every version
+FIRST = (
+    ""  # quickstart.py and the index, by itself: the only part that is deflated for every version
+)
 
 # Every verb, even `runc --version`.
 BASE = """

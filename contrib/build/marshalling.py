@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import re
 import struct
-from typing import Union
+from typing import Union, cast
 
 Node = Union[bytes, tuple]  # type: ignore[type-arg]
 
@@ -36,6 +36,9 @@ CODE = b"c"
 # i instructions, t line table, x exception table.
 FIELDS_3_8 = "lllllliooooooolt"
 FIELDS_3_11 = "lllllioooooooltx"
+
+# Where the first opcode is in encode's bytes: after a tuple's head (5) and None and a bytes' head (6).
+OPCODES = 11
 
 SINGLETONS = b"NTFS."
 SEQUENCES = {b"(": 4, b")": 1, b"<": 4, b">": 4, b"[": 4}
@@ -146,12 +149,12 @@ class Writer:
     def remember(self, node: Node) -> None:
         self.known[node] = len(self.known)
 
-    def sequence(self, atoms: list[bytes]) -> bytes:
-        """A tuple of atoms, each to be referred to later."""
-        pieces = [b"(", struct.pack("<I", len(atoms))]
+    def sequence(self, atoms: list[bytes], between: bytes = b"") -> bytes:
+        """A tuple of atoms, each to be referred to later; before each, perhaps, a filler (N: None)."""
+        pieces = [b"(", struct.pack("<I", len(atoms) * (1 + len(between)))]
         for atom in atoms:
             self.remember(atom)
-            pieces.append(bytes([atom[0] | FLAG_REF]) + atom[1:])
+            pieces.append(between + bytes([atom[0] | FLAG_REF]) + atom[1:])
         return b"".join(pieces)
 
     def write(self, node: Node) -> bytes:
@@ -166,7 +169,7 @@ class Writer:
         kind, *parts = node
         if kind == CODE:
             return CODE + b"".join(p if isinstance(p, Number) else self.write(p) for p in parts)
-        head = kind
+        head: bytes = kind
         if kind == b"(":
             # Reserved before its parts, as the reader does.
             self.remember(node)
@@ -249,18 +252,45 @@ def plain(node: Node) -> bytes:
     return head + b"".join(map(plain, node[1:]))
 
 
+def permutation(opcodes: dict[str, int], reference: dict[str, int]) -> bytes:
+    """A table for bytes.translate: a version's opcodes to those of the same name elsewhere."""
+    target = {number: reference[name] for name, number in opcodes.items() if name in reference}
+    free = [number for number in range(256) if number not in target.values()]
+    for number in range(256):
+        if number not in target:
+            target[number] = number if number in free else free[0]
+            free.remove(target[number])
+    return bytes(target[number] for number in range(256))
+
+
+def renumbered(code: bytes, end: int, table: bytes) -> bytes:
+    """encode's bytes with other opcodes: 3.12 and 3.13 number alike instructions differently.
+
+    The stream of instructions is aligned so that each second byte up to `end` is an opcode (or a
+    piece of an object's head, which the table brings back, too).
+    """
+    changed = bytearray(code)
+    changed[OPCODES:end:2] = changed[OPCODES:end:2].translate(table)
+    return bytes(changed)
+
+
 def encode(tree: Node, text: bytes, release: tuple[int, int]) -> bytes:
     """What follows common_text's bytes in the object of one version; its last item is the tree."""
+    return encode_aligned(tree, text, release)[0]
+
+
+def encode_aligned(tree: Node, text: bytes, release: tuple[int, int]) -> tuple[bytes, int]:
+    """(encode's bytes, end of the stream of instructions in them)."""
     writer = Writer(release)
     for atom in Reader(text[5:], release).read()[1:]:
-        writer.remember(atom)
+        writer.remember(cast("bytes", atom))
     found: dict[str, dict[bytes, None]] = {"i": {}, "t": {}, "x": {}}
     streams_of(tree, writer.fields, found)
-    pieces = []
+    pieces: list[bytes] = []
     seen: set[bytes] = set()
     for stream in found.values():
         atoms = [atom for atom in stream if atom not in seen]
         seen.update(atoms)
-        pieces.append(writer.sequence(atoms))
+        pieces.append(writer.sequence(atoms, b"" if pieces else b"N"))
     pieces.append(writer.write(tree))
-    return b"".join(pieces)
+    return b"".join(pieces), len(pieces[0])

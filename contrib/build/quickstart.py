@@ -7,7 +7,7 @@ comparing the magic number, and executes this file with these names in place:
     a   the strings of all groups
     b   this interpreter's own part, c the part that it shares with others, or 0 (see bytecode.py)
     s, t    (offset in the archive, size, end of the first group) of a and of b
-    o   the first group's last item: (this file's code, (packages, index))
+    o   the first group's last item: (this file's code, (packages, table, index))
 
 A group is inflated when its first module is asked for. For that nothing is read from the file again:
 after pivot_root it is out of reach, and an open descriptor to it would be one that the container could
@@ -38,17 +38,25 @@ if TYPE_CHECKING:
 class Group:
     """Modules that were packed together: {module: code object} once somebody needs one."""
 
-    def __init__(self, names: tuple[str, ...], text: bytes, packed: bytes, part: tuple[int, int]):
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        text: bytes,
+        packed: bytes,
+        part: tuple[int, int, int],
+        table: bytes,
+    ):
         self.names = names
         self.text = text
         self.packed = packed
-        # Where this version's code is in the inflated stream; (0, 0): the stream is its own.
+        # Where this version's code is in the LZMA stream, and where its instructions end.
         self.part = part
+        self.table = table
         self.codes: dict[str, CodeType] | None = None
 
     def inflate(self) -> bytes:
         """The group's marshalled object."""
-        start, end = self.part
+        start, end, codes_end = self.part
         if not end:
             return zlib.decompress(self.text) + zlib.decompress(self.packed)
         import _lzma
@@ -56,7 +64,10 @@ class Group:
         # As bytecode.py packs it.
         filters = [{"id": 0x21, "lc": 3, "lp": 0, "pb": 0, "dict_size": 1 << 21}]
         stream = _lzma.LZMADecompressor(3, None, filters)
-        return zlib.decompress(self.text) + stream.decompress(self.packed, end)[start:]
+        code = bytearray(stream.decompress(self.packed, end)[start:])
+        # marshalling.renumbered, backwards.
+        code[11:codes_end:2] = code[11:codes_end:2].translate(self.table)
+        return zlib.decompress(self.text) + code
 
     def take(self, name: str) -> CodeType | None:
         """The module's code; None if this interpreter lacks the LZMA that the group needs."""
@@ -144,12 +155,12 @@ class ByteCode:
 
 def install() -> None:
     """Puts the finder first, so that no directory is searched for our modules."""
-    packages, index = o[1]
+    packages, table, index = o[1]
     groups = []
     text_start = s[2]
     for names, text_end, is_lzma, start, end, *part in index:
         packed = c[start:end] if is_lzma else b[t[2] + start : t[2] + end]
-        groups.append(Group(names, a[text_start:text_end], packed, tuple(part)))
+        groups.append(Group(names, a[text_start:text_end], packed, tuple(part), table))
         text_start = text_end
     archive = f
     if not f.startswith("/"):
@@ -159,7 +170,7 @@ def install() -> None:
         except OSError:  # a working directory that was removed: "runc" in it cannot be either
             pass
     finder = ByteCode(archive, packages, groups)
-    sys.meta_path.insert(0, finder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, finder)
     sys.excepthook = finder.show
 
 
