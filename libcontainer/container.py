@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _POLLERR = 0x008
 _KILL_SECONDS = 10.0
+_END_SECONDS = 0.1
 
 
 def start(root: str, container_id: str) -> None:
@@ -138,6 +139,9 @@ def delete(root: str, container_id: str, force: bool = False) -> None:
             return
         raise
     status = container.status()
+    if status == RUNNING and not force and _ends(container, _END_SECONDS):
+        # `kill PID; runc delete ID` comes sooner than a process that was told to end has ended.
+        status = STOPPED
     if status in (RUNNING, PAUSED) and not force:
         raise Error(f"cannot delete container {container_id} that is not stopped: {status}")
     if status != STOPPED:
@@ -168,13 +172,20 @@ def stop(container: Container) -> None:
     except Error:
         # It went by itself.
         return
-    deadline = time.monotonic() + _KILL_SECONDS
+    if not _ends(container, _KILL_SECONDS):
+        raise Error("container init still running")
+
+
+def _ends(container: Container, seconds: float) -> bool:
+    """Wait for init's end; whether it came in time."""
+    deadline = time.monotonic() + seconds
     pause = 0.0005
     while container.init_lives():
         if time.monotonic() > deadline:
-            raise Error("container init still running")
+            return False
         time.sleep(pause)
         pause = min(pause * 1.5, 0.1)
+    return True
 
 
 def destroy(container: Container) -> None:

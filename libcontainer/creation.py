@@ -592,7 +592,12 @@ def tell_pid(pid: int, pid_file: str, pidfd_socket: str, word: bytes) -> None:
         temporary = f"{directory}/.{name}" if "/" in pid_file else f".{name}"
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
         try:
-            fd = posix.open(temporary, flags, 0o666)
+            try:
+                fd = posix.open(temporary, flags, 0o666)
+            except FileExistsError:
+                # Left by one that was killed. Never written through: it may be somebody's link.
+                posix.unlink(temporary)
+                fd = posix.open(temporary, flags, 0o666)
             try:
                 posix.write(fd, b"%d" % pid)
             finally:
