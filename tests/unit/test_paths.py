@@ -117,7 +117,13 @@ def outcome(call: Callable[[], int]) -> Any:
 
 def kernel(root: int, path: str, flags: int, mode: int = 0) -> int:
     resolve = libc.RESOLVE_IN_ROOT | libc.RESOLVE_NO_MAGICLINKS
-    return libc.openat2(root, path, flags, resolve, mode)
+    while True:
+        try:
+            return libc.openat2(root, path, flags, resolve, mode)
+        except OSError as error:
+            # Any rename on the machine disturbs a lookup over "..".
+            if error.errno != errno.EAGAIN:
+                raise
 
 
 def walk(root: int, path: str, flags: int, mode: int = 0) -> int:
