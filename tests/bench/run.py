@@ -140,7 +140,8 @@ def machine() -> str:
         groups = "v1 with an empty unified mount" if os.path.ismount(UNIFIED) else "v1"
     return (
         f"{os.cpu_count()} x {model}, {platform.machine()}, "
-        f"Linux {platform.release().split('-')[0]}, cgroup {groups}"
+        f"Linux {platform.release().split('-')[0]}, cgroup {groups}; "
+        f"load average at the end: {os.getloadavg()[0]:.1f}"
     )
 
 
