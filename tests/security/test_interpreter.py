@@ -114,7 +114,7 @@ class Victim:
         while not self.result_file.exists():
             assert time.monotonic() < deadline, "the attack has not come to an end"
             time.sleep(0.05)
-        return self.result_file.read_text().strip()
+        return str(self.result_file.read_text()).strip()
 
     def verdict(self) -> None:
         """The copy is overwritten in the control, and else refused for a reason that lasts."""
