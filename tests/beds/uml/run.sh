@@ -28,7 +28,7 @@ mkdir -p build/uml
         for argument in "$@"; do
             case $argument in tests/*) files= ;; esac
         done
-        printf '%s' "build/testvenv/bin/python -m pytest $files"
+        printf '%s' "${TEST_PYTHON:-build/testvenv/bin/python} -m pytest $files"
         for argument in "$@"; do
             printf " '%s'" "$(printf %s "$argument" | sed "s/'/'\\\\''/g")"
         done

@@ -1,0 +1,94 @@
+"""What only cgroup v1 has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.cgroup_files import directory, leftovers, limit, paths, read, require
+
+pytestmark = pytest.mark.needs("cgroup1")
+
+
+def test_unified_is_refused(bundle: Any) -> None:
+    limit(bundle, unified={"memory.high": "1000000"})
+    done = bundle.run("true")
+    assert done.returncode == 1
+    assert "invalid configuration: cannot use unified on cgroup v1" in done.stderr
+    assert leftovers(bundle) == []
+
+
+def test_cpusets_on_the_way_down_are_filled(bundle: Any) -> None:
+    require("cpuset")
+    bundle.config["linux"]["cgroupsPath"] = f"/{bundle.id}/a/b"
+    bundle.start()
+    lowest = directory(bundle, "cpuset")
+    top = Path("/sys/fs/cgroup/cpuset")
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        for where in (lowest, lowest.parent, lowest.parent.parent):
+            assert (where / name).read_text() == (top / name).read_text()
+    bundle.call("delete", "--force", bundle.id)
+    for path in sorted(leftovers(bundle), reverse=True):
+        for below in sorted(Path(path).glob("**/"), reverse=True):
+            below.rmdir()
+
+
+def test_the_list_of_devices(bundle: Any) -> None:
+    limit(bundle, devices=[{"allow": True, "type": "b", "major": 8, "minor": 0, "access": "r"}])
+    bundle.start()
+    lines = read(bundle, "devices.list").splitlines()
+    assert "b 8:0 r" in lines
+    assert "c 1:3 rwm" in lines
+    assert "a *:* rwm" not in lines
+    assert bundle.call("update", "--pids-limit", "10", bundle.id).returncode == 0
+    assert read(bundle, "devices.list").splitlines() == lines
+
+
+def test_throttles(bundle: Any) -> None:
+    require("blkio")
+    devices = [line.split()[:2] for line in Path("/proc/partitions").read_text().splitlines()[2:]]
+    if not devices:
+        pytest.skip("this host has no block device")
+    major, minor = map(int, devices[0])
+    entry = {"major": major, "minor": minor, "rate": 1048576}
+    limit(bundle, blockIO={"throttleReadBpsDevice": [entry], "throttleWriteIOPSDevice": [entry]})
+    bundle.start()
+    line = f"{major}:{minor} 1048576"
+    assert read(bundle, "blkio.throttle.read_bps_device") == line
+    assert read(bundle, "blkio.throttle.write_iops_device") == line
+
+
+def test_weights_of_bfq(bundle: Any) -> None:
+    require("blkio")
+    limit(bundle, blockIO={"weight": 200})
+    done = bundle.run("sleep", "1000", options=("-d",))
+    if done.returncode:
+        assert "linux.resources.blockIO.weight" in done.stderr
+        pytest.skip("this kernel has no block I/O weights")
+    where = directory(bundle, "blkio")
+    name = "blkio.weight" if (where / "blkio.weight").exists() else "blkio.bfq.weight"
+    assert read(bundle, name) == "200"
+
+
+def test_realtime(bundle: Any) -> None:
+    if not Path("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists():
+        pytest.skip("this kernel has no real-time group scheduling")
+    limit(bundle, cpu={"realtimeRuntime": 0, "realtimePeriod": 500000})
+    bundle.start()
+    assert read(bundle, "cpu.rt_period_us") == "500000"
+
+
+def test_shares_that_the_kernel_clamps(bundle: Any) -> None:
+    limit(bundle, cpu={"shares": 1})
+    done = bundle.run("true")
+    assert done.returncode == 1
+    assert "the minimum allowed cpu-shares is 2" in done.stderr
+
+
+def test_every_hierarchy_is_left_clean(bundle: Any) -> None:
+    bundle.start()
+    assert {"devices", "memory", "cpu", "pids", "freezer"} <= set(paths(bundle))
+    bundle.call("delete", "--force", bundle.id)
+    assert leftovers(bundle) == []
