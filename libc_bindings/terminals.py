@@ -81,5 +81,9 @@ def leave_newlines_alone(fd: int) -> None:
 
 
 def restore(fd: int, saved: list[Any]) -> None:
-    """Set the attributes that make_raw() returned."""
-    termios.tcsetattr(fd, termios.TCSADRAIN, saved)
+    """Set the attributes that make_raw() returned, if the terminal has not hung up."""
+    try:
+        termios.tcsetattr(fd, termios.TCSADRAIN, saved)
+    except termios.error:
+        # A terminal that hung up has none.
+        return

@@ -51,13 +51,20 @@ def listen_for_ready(container: Container) -> Any:
     return notify.listen(container.path)
 
 
-def pass_on_ready(container: Container, socket: Any, main_pid: int) -> None:
-    """Wait for READY=1 of a container with NOTIFY_SOCKET and tell the service manager."""
+def pass_on_ready(
+    container: Container, socket: Any, main_pid: int, background: bool = False
+) -> None:
+    """Wait for READY=1 of a container with NOTIFY_SOCKET and tell the service manager.
+
+    In the `background` of a command that has signals and a terminal to look after meanwhile.
+    """
     if socket is None:
         return
     from libcontainer import notify
 
-    notify.relay(socket, container.data["notify_socket"], main_pid, container.init_lives)
+    container.unlock()
+    relay = notify.relay_in_background if background else notify.relay
+    relay(socket, container.data["notify_socket"], main_pid, container.init_lives)
 
 
 def release(container: Container) -> None:

@@ -19,6 +19,7 @@ from libcontainer import (
     log,
     namespaces,
     process,
+    procfs,
     rootfs,
     sealing,
     state,
@@ -105,7 +106,11 @@ def run(root: str, container_id: str, bundle: str, **options: Any) -> int:
 
     creation = _create(root, container_id, chosen)
     made = creation.container
-    relay = supervise.terminal_relay(creation.terminal)
+    try:
+        relay = supervise.terminal_relay(creation.terminal)
+    except BaseException:
+        _undo(creation)
+        raise
     try:
         _start(creation)
         posix.close(made.directory)
@@ -139,9 +144,10 @@ def _start(creation: Creation) -> None:
     except BaseException:
         _undo(creation)
         raise
-    container.pass_on_ready(
-        made, socket, creation.pid if creation.options.detach else posix.getpid()
-    )
+    if creation.options.detach:
+        container.pass_on_ready(made, socket, creation.pid)
+    else:
+        container.pass_on_ready(made, socket, posix.getpid(), background=True)
 
 
 def _create(root: str, container_id: str, options: Options) -> Creation:
@@ -227,6 +233,11 @@ def _check_terminal(spec: Any, options: Options) -> None:
         raise Error("cannot allocate tty if runc will detach without setting console socket")
     if options.console_socket and not (options.detach and terminal):
         raise Error("cannot use console socket if runc will not detach or allocate tty")
+    if terminal and not options.console_socket:
+        from libcontainer import relaying
+
+        # Without one nothing is made.
+        relaying.find_terminal()
 
 
 def _cgroup_manager(container_id: str, spec: Any, options: Options, rootless: bool) -> Any:
@@ -266,7 +277,7 @@ def _prepare(creation: Creation, bundle: str) -> init.Preparation:
         prep.state["annotations"] = spec["annotations"]
     prep.first_free_fd = options.first_free_fd
     prep.plan = namespaces.plan(spec)
-    prep.maps_groups = maps_groups(linux, prep.plan)
+    prep.maps_groups = maps_groups(proc, linux, prep.plan)
     prep.filter = seccomp_filter(linux.get("seccomp"), made.root)
     if proc.get("apparmorProfile") or proc.get("selinuxLabel") or linux.get("mountLabel"):
         from libcontainer import lsm
@@ -277,9 +288,9 @@ def _prepare(creation: Creation, bundle: str) -> init.Preparation:
     preload(proc, prep.plan)
     prep.sets = process.capability_sets(proc)
     prep.cgroup = creation.manager.view(prep.plan.has(kernel.CLONE_NEWCGROUP))
+    _add_notify_socket(creation)
     prep.sources = rootfs.open_sources(spec, bundle)
     prep.console = _console(creation)
-    _add_notify_socket(creation)
     creation.agent = connect_agent(prep.filter, linux)
     prep.fifo = _make_fifo(made)
     return prep
@@ -318,12 +329,22 @@ def preserved(first: int, count: int) -> int:
     return first + count
 
 
-def maps_groups(linux: Any, plan: namespaces.Plan) -> bool:
+def maps_groups(proc: Any, linux: Any, plan: namespaces.Plan) -> bool:
     """Whether setgroups(2) works in there.
 
-    It is denied in a user namespace whose gid map an unprivileged writer made alone.
+    It is denied in a user namespace whose gid map an unprivileged writer made alone, and in all
+    below. The additional groups of `proc` are left out where the namespace around us denies it.
     """
-    if posix.geteuid() == 0 or not plan.has(kernel.CLONE_NEWUSER):
+    if posix.geteuid() == 0:
+        if not procfs.read("self/setgroups").startswith(b"deny"):
+            return True
+        user = proc.get("user") or {}
+        if user.get("additionalGids"):
+            # Rootless engines pass on what the image's /etc/group says, mapped or not.
+            log.debug(f"setgroups(2) is denied here: without groups {user['additionalGids']}")
+            user["additionalGids"] = []
+        return False
+    if not plan.has(kernel.CLONE_NEWUSER):
         return True
     return not namespaces.is_only(linux.get("gidMappings") or [], posix.getegid())
 
@@ -556,8 +577,9 @@ def _hand_listener_to_agent(creation: Creation, number: int) -> None:
     description = hooks.state(
         container.oci_state(creation.container, state.CREATING), state.CREATING, creation.pid
     )
+    listener = notify.fetch(creation.pid, number)
     metadata = creation.spec["linux"]["seccomp"].get("listenerMetadata") or ""
-    notify.hand_over(creation.agent, creation.pid, number, description, metadata)
+    notify.hand_over(creation.agent, creation.pid, listener, description, metadata)
 
 
 def _why_it_died(creation: Creation) -> str:

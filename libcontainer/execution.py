@@ -98,7 +98,10 @@ class _Execution:
         init.close_imports()
         if self.entrance:
             self.entrance.enter()
+        # Before it can be seen in there nobody in there may trace it, or reach its descriptors.
+        attributes.prctl(attributes.PR_SET_DUMPABLE, 0)
         namespaces.enter(self.plan)
+        # Joining a user namespace may make it dumpable again (fs.suid_dumpable).
         attributes.prctl(attributes.PR_SET_DUMPABLE, 0)
         # Whatever it allocates from here on is the container's.
         self._expect(channel)
@@ -208,6 +211,10 @@ def execute(
         from libcontainer import supervise
 
         supervise.hold_signals()
+        if terminal_wanted:
+            from libcontainer import relaying
+
+            relaying.find_terminal()
     execution.manager = cgroups.restore(made.data["cgroup"])
     if not process.get("execCPUAffinity"):
         # Going in itself is faster by far, but the affinities are for before and after it: then it
@@ -338,7 +345,7 @@ def _spawn(
     execution.agent = creation.connect_agent(execution.filter, linux)
     execution.plan = namespaces.plan_to_join(made.pid)
     execution.plan_has_user = execution.plan.has(namespaces.USER)
-    execution.maps_groups = creation.maps_groups(linux, execution.plan)
+    execution.maps_groups = creation.maps_groups(process, linux, execution.plan)
     if not made.data["config"].get("no_new_keyring"):
         execution.keyring = f"_ses.{made.id}"
     if not made.init_lives():
@@ -421,7 +428,7 @@ def _hand_listener_to_agent(
 
     description = hooks.state(container.oci_state(made, state.RUNNING), state.RUNNING, made.pid)
     metadata = execution.spec["linux"]["seccomp"].get("listenerMetadata") or ""
-    notify.hand_over(execution.agent, pid, number, description, metadata)
+    notify.hand_over(execution.agent, pid, notify.fetch(pid, number), description, metadata)
 
 
 def _end(pid: int) -> None:

@@ -101,6 +101,10 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
     if not prep.plan.new & kernel.CLONE_NEWNS:
         close_imports()
     prep.entrance.enter()
+    if prep.sealed and posix.geteuid() == 0:
+        # There may be others in a namespace that is joined. (An ordinary user's parent could not
+        # map its ids then, nor could it be sealed.)
+        attributes.prctl(attributes.PR_SET_DUMPABLE, 0)
     namespaces.enter(prep.plan)
     if prep.plan.new & kernel.CLONE_NEWUSER:
         # Before its ids are mapped nothing can be made that has an owner.

@@ -6,7 +6,7 @@ import errno
 import posix
 
 from libc_bindings import keyrings
-from libcontainer import log
+from libcontainer import log, procfs
 from libcontainer.errors import Error
 
 
@@ -17,7 +17,7 @@ def join(name: str, label: str | None) -> None:
     kernel has none (ENOSYS), is a fault as in runc, which then asks for --no-new-keyring.
     """
     if label:
-        from libcontainer import lsm, procfs
+        from libcontainer import lsm
 
         lsm.set_key_label(procfs, label)
     try:

@@ -142,9 +142,16 @@ def _clone(plan: Plan, flags: int) -> int:
 def _spawn_in_pid_namespace(plan: Plan, fd: int, path: str, flags: int) -> int:
     """setns(2) to a pid namespace concerns only later children, so the caller can come back."""
     own = posix.open("/proc/self/ns/pid", posix.O_RDONLY | posix.O_CLOEXEC)
-    _setns(fd, kernel.CLONE_NEWPID, path)
+    try:
+        kernel.setns(own, kernel.CLONE_NEWPID)
+    except PermissionError:
+        # Root of a user namespace (rootless Podman) may enter its own pid namespaces, but not
+        # the host's again.
+        posix.close(own)
+        return _spawn_through_a_process(plan, flags)
     pid = -1
     try:
+        _setns(fd, kernel.CLONE_NEWPID, path)
         pid = _clone(plan, flags)
         return pid
     finally:
@@ -156,7 +163,8 @@ def _spawn_in_pid_namespace(plan: Plan, fd: int, path: str, flags: int) -> int:
 def _spawn_through_a_process(plan: Plan, flags: int) -> int:
     """A process in between enters the namespaces, then makes our child (CLONE_PARENT) and leaves.
 
-    Needed where a user namespace is entered, which cannot be undone, before the clone(2).
+    Needed where what is entered before the clone(2) cannot be left again: a user namespace, and for
+    root of one a pid namespace.
     """
     reader, writer = posix.pipe2(posix.O_CLOEXEC)
     between = posix.fork()

@@ -11,6 +11,9 @@ import posix
 import select
 import time
 
+from libcontainer import log
+from libcontainer.errors import Error
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
@@ -39,12 +42,34 @@ def add(spec: Any, state_directory: str, host_socket: str) -> None:
 
 def listen(state_directory: str) -> Any:
     """The container's socket, bound before its program starts."""
+    from libcontainer import sockets
+
     path = f"{state_directory}/{_DIRECTORY}/{_SOCKET}"
     socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
-    socket.bind(path)
+    try:
+        # One is there already if a `start` was killed.
+        posix.unlink(path)
+    except FileNotFoundError:
+        pass
+    sockets.bind(socket, path)
     # Any user of the container may be ready.
     posix.chmod(path, 0o777)
     return socket
+
+
+def relay_in_background(
+    socket: Any, host_socket: str, main_pid: int, lives: Callable[[], bool]
+) -> None:
+    """relay() in a thread, as what it sends has to come from this process; faults are warnings."""
+    import _thread
+
+    def run() -> None:
+        try:
+            relay(socket, host_socket, main_pid, lives)
+        except Exception as error:
+            log.warning(f"NOTIFY_SOCKET: {error}")
+
+    _thread.start_new_thread(run, ())
 
 
 def relay(socket: Any, host_socket: str, main_pid: int, lives: Callable[[], bool]) -> None:
@@ -66,14 +91,19 @@ def relay(socket: Any, host_socket: str, main_pid: int, lives: Callable[[], bool
 
 
 def _tell(host_socket: str, ready: bytes, main_pid: int) -> None:
+    from libcontainer import sockets
+
     host = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
-    name = host_socket.encode("utf-8", "surrogateescape")
-    # sd_notify(3): "@" begins the name of an abstract socket.
-    host.connect(b"\0" + name[1:] if name[:1] == b"@" else name)
-    host.send(ready + b"\n")
-    host.send(b"MAINPID=%d\n" % main_pid)
-    _barrier(host)
-    host.close()
+    try:
+        # sd_notify(3): "@" begins the name of an abstract socket.
+        sockets.connect(host, host_socket)
+        host.send(ready + b"\n")
+        host.send(b"MAINPID=%d\n" % main_pid)
+        _barrier(host)
+    except OSError as error:
+        raise Error(f"NOTIFY_SOCKET: {host_socket}: {error.strerror or error}") from None
+    finally:
+        host.close()
 
 
 def _barrier(host: Any) -> None:
@@ -81,7 +111,7 @@ def _barrier(host: Any) -> None:
 
     Without it the sender may be gone before the manager looks up whose messages those were.
     """
-    from libcontainer import log, terminal
+    from libcontainer import terminal
 
     reader, writer = posix.pipe2(posix.O_CLOEXEC)
     terminal.send_on(host, b"BARRIER=1", writer)

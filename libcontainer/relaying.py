@@ -12,6 +12,9 @@ from libcontainer.errors import Error
 from libcontainer.supervise import Relay
 
 _CHUNK = 65536
+# What cannot be caught, and what the kernel stops us by while we are in the caller's background: caught,
+# the system call that it came for would be tried again for ever.
+_UNCAUGHT = (signals.SIGKILL, signals.SIGSTOP, signals.SIGTTIN, signals.SIGTTOU)
 
 
 def begin(connection: int) -> Relay:
@@ -20,20 +23,20 @@ def begin(connection: int) -> Relay:
     if master < 0:
         raise Error("process.terminal: no pty came from the container")
     terminals.leave_newlines_alone(master)
-    own = _caller_terminal()
-    saved = None
-    if own >= 0:
-        terminals.copy_size(own, master)
-        saved = terminals.make_raw(own)
-    return Relay(master, own, saved)
+    own = find_terminal()
+    terminals.copy_size(own, master)
+    return Relay(master, own, terminals.make_raw(own))
 
 
-def _caller_terminal() -> int:
-    """The first of stdin, stdout and stderr that is a terminal; -1 if none is."""
+def find_terminal() -> int:
+    """The first of stdin, stdout and stderr that is a terminal, else /dev/tty.  Error without one."""
     for fd in (0, 1, 2):
         if posix.isatty(fd):
             return fd
-    return -1
+    try:
+        return posix.open("/dev/tty", posix.O_RDWR | posix.O_NOCTTY | posix.O_CLOEXEC)
+    except OSError as error:
+        raise Error(f"open /dev/tty: {posix.strerror(error.errno or 0).lower()}") from None
 
 
 def wait(pid: int, relay: Relay) -> int:
@@ -41,7 +44,7 @@ def wait(pid: int, relay: Relay) -> int:
     waker, alarm = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
     caught: list[int] = []
     for number in signals.valid_signals():
-        if number not in (signals.SIGKILL, signals.SIGSTOP):
+        if number not in _UNCAUGHT:
             try:
                 signals.signal(number, lambda number, frame: caught.append(number))
             except (OSError, ValueError):
@@ -81,8 +84,8 @@ def wait(pid: int, relay: Relay) -> int:
             _watch(waiting, 0, select.POLLIN if len(pending) < _CHUNK else 0)
         while caught:
             signal = caught.pop(0)
-            if signal == signals.SIGWINCH and relay.terminal >= 0:
-                terminals.copy_size(relay.terminal, relay.master)
+            if signal == signals.SIGWINCH:
+                _resize(relay)
             supervise.forward(pid, signal)
         status = supervise.reap(pid)
     signals.set_wakeup_fd(-1)
@@ -90,6 +93,14 @@ def wait(pid: int, relay: Relay) -> int:
         continue
     posix.close(relay.master)
     return status
+
+
+def _resize(relay: Relay) -> None:
+    try:
+        terminals.copy_size(relay.terminal, relay.master)
+    except OSError:
+        # The caller's terminal hung up: it has no size any more.
+        return
 
 
 def _can_poll(fd: int) -> bool:
@@ -146,5 +157,13 @@ def _show(master: int) -> bool:
     except OSError:
         return False
     while chunk:
-        chunk = chunk[posix.write(1, chunk) :]
+        try:
+            chunk = chunk[posix.write(1, chunk) :]
+        except BlockingIOError:
+            writable = select.poll()
+            writable.register(1, select.POLLOUT)
+            writable.poll()
+        except OSError:
+            # Nobody reads any more; the container does not wait for that.
+            break
     return True

@@ -80,6 +80,10 @@ class Container:
         """Wait until no other command changes this container; the lock goes with the process."""
         fcntl.flock(self.directory, fcntl.LOCK_EX)
 
+    def unlock(self) -> None:
+        """Let other commands change this container while this one only waits."""
+        fcntl.flock(self.directory, fcntl.LOCK_UN)
+
     def refresh(self) -> None:
         """Read state.json again, after the wait for the lock.  Raises Error if it is gone."""
         self.data = _read(self.directory, self.id)

@@ -22,7 +22,7 @@ class Relay:
     def __init__(self, master: int, terminal: int, saved: Any) -> None:
         self.master = master
         self.terminal = terminal
-        """The caller's terminal, for its size; -1 if there is none."""
+        """The caller's terminal, for its size and its mode."""
         self.saved = saved
 
 

@@ -8,7 +8,7 @@ from sys import byteorder
 
 from libc_bindings import mounts, terminals
 from libc_bindings import paths as kernel
-from libcontainer import paths
+from libcontainer import paths, sockets
 from libcontainer.errors import Error
 
 TYPE_CHECKING = False
@@ -23,10 +23,11 @@ def connect(path: str) -> int:
     """A descriptor connected to the --console-socket (or --pidfd-socket) at `path`."""
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
-        connection.connect(path)
+        sockets.connect(connection, path)
     except OSError as error:
         connection.close()
-        raise Error(f"failed to dial {path}: connect: {error.strerror or error}") from None
+        reason = posix.strerror(error.errno).lower() if error.errno else str(error)
+        raise Error(f"failed to dial {path}: connect: {reason}") from None
     return connection.detach()
 
 

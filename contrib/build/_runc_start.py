@@ -30,11 +30,14 @@ def next_interpreter(archive: str) -> None:
     path = posix.environ.get(b"PATH", b"").decode("utf-8", "surrogateescape").split(":")
     for name in NAMES:
         candidates.extend(place + "/" + name for place in path if place.startswith("/"))
-    if sys.executable in candidates:
-        candidates = candidates[candidates.index(sys.executable) + 1 :]
+    # Not sys.executable: the candidate may be a script that starts some other interpreter.
+    tried = sys._xoptions.get("tried")
+    if tried in candidates:
+        candidates = candidates[candidates.index(tried) + 1 :]
     for candidate in candidates:
-        if candidate != sys.executable and posix.access(candidate, 1):
-            command = [candidate] + FLAGS + [program(archive)] + sys.argv
+        if posix.access(candidate, 1):
+            mark = ["-X", "tried=" + candidate]
+            command = [candidate] + mark + FLAGS + [program(archive)] + sys.argv
             try:
                 posix.execv(candidate, command)
             except OSError:

@@ -62,19 +62,15 @@ def connect(path: str) -> int:
         ) from None
 
 
-def hand_over(agent: int, pid: int, number: int, state: dict[str, Any], metadata: str = "") -> None:
-    """Send the agent the listener that is descriptor `number` of process `pid`, and close `agent`.
-
-    pidfd_getfd(2) asks for the right to trace the process. Raises Error.
-    """
+def hand_over(
+    agent: int, pid: int, listener: int, state: dict[str, Any], metadata: str = ""
+) -> None:
+    """Send the agent the `listener` of process `pid`, and close both.  Raises Error."""
     socket = _socket.socket(fileno=agent)
     try:
-        listener = _copy(pid, number)
-        try:
-            send_listener(socket, listener, process_state(state, pid, metadata))
-        finally:
-            posix.close(listener)
+        send_listener(socket, listener, process_state(state, pid, metadata))
     finally:
+        posix.close(listener)
         socket.close()
 
 
@@ -92,8 +88,11 @@ def send_listener(socket: _socket.socket, listener: int, message: dict[str, Any]
         raise Error("cannot send seccomp fd to the seccomp agent: " + _reason(error)) from None
 
 
-def _copy(pid: int, number: int) -> int:
-    """A copy of descriptor `number` of process `pid`."""
+def fetch(pid: int, number: int) -> int:
+    """A copy of the listener, descriptor `number` of process `pid`.
+
+    pidfd_getfd(2) asks for the right to trace the process. Raises Error.
+    """
     pidfd = -1
     try:
         pidfd = namespaces.pidfd_open(pid)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from daemons import IMAGE, OURS, REFERENCE, Docker, WithRuntime, pack, reference_runc
+from tests.engines.daemons import IMAGE, OURS, REFERENCE, Docker, WithRuntime, pack, reference_runc
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import pytest
-from daemons import IMAGE, Containerd, image_archive
+
+from tests.engines.daemons import IMAGE, Containerd, image_archive
 
 SHELL = ("sh", "-c")
 STATUS = "grep -E '^(Cap|NoNewPrivs|Seccomp:|Uid|Gid)' /proc/self/status"
@@ -103,7 +104,21 @@ def test_task(both: Both) -> None:
         ctr.run("-d", "--memory-limit", "33554432", IMAGE, "c1", "sleep", "1000").ok()
         seen: list[Any] = [statuses()]
         seen.append(ctr("task", "exec", "--exec-id", "e1", "c1", *SHELL, f"{STATUS}; exit 3"))
-        seen.append(ctr("task", "exec", "--exec-id", "e2", "--user", "1000", "--cwd", "/tmp", "c1", *SHELL, "id; pwd"))
+        seen.append(
+            ctr(
+                "task",
+                "exec",
+                "--exec-id",
+                "e2",
+                "--user",
+                "1000",
+                "--cwd",
+                "/tmp",
+                "c1",
+                *SHELL,
+                "id; pwd",
+            )
+        )
         seen.append(ctr("task", "exec", "--exec-id", "e3", "c1", "nosuch"))
         seen.append(len(ctr("task", "ps", "c1").ok().splitlines()))
         metrics = json.loads(ctr("task", "metrics", "--format", "json", "c1").ok())

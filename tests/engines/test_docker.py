@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from daemons import IMAGE, WithRuntime
+
+from tests.engines.daemons import IMAGE, WithRuntime
 
 STATUS = "cat /proc/self/status | grep -E '^(Cap|NoNewPrivs|Seccomp|Uid|Gid|Groups|Umask)'"
 SHELL = ("sh", "-c")
@@ -134,7 +135,9 @@ def test_exec(same: Any) -> None:
             docker("exec", "-w", "/etc", "c1", "pwd"),
             docker("exec", "-e", "X=y", "c1", *SHELL, "echo $X $A; exit 9"),
             docker("exec", "-i", "c1", "cat", given="typed\n"),
-            docker("exec", "--privileged", "c1", *SHELL, STATUS).status if resource_capability() else 0,
+            docker("exec", "--privileged", "c1", *SHELL, STATUS).status
+            if resource_capability()
+            else 0,
             docker("exec", "c1", *SHELL, "kill -9 $$"),
             docker("exec", "c1", "nosuch"),
             docker("exec", "c1", "/etc/passwd"),
@@ -214,7 +217,9 @@ def test_life(same: Any) -> None:
         def do(*args: str) -> None:
             seen.append((docker(*args), docker.inspect("c1", state)))
 
-        docker.start("c1", "--", *SHELL, "trap 'exit 5' TERM; trap : USR1; while :; do sleep 0.1; done")
+        docker.start(
+            "c1", "--", *SHELL, "trap 'exit 5' TERM; trap : USR1; while :; do sleep 0.1; done"
+        )
         do("exec", "c1", "true")
         time.sleep(0.5)
         do("stop", "c1")
@@ -244,8 +249,25 @@ def test_life(same: Any) -> None:
 
 def test_created_container(same: Any) -> None:
     def observe(docker: WithRuntime) -> Any:
-        made = docker("create", "--runtime", docker.runtime, "--network", "none", "--name", "c1", IMAGE, "echo", "hi")
-        return made, docker("start", "-a", "c1"), docker("start", "-a", "c1"), docker("logs", "c1"), docker("rm", "c1")
+        made = docker(
+            "create",
+            "--runtime",
+            docker.runtime,
+            "--network",
+            "none",
+            "--name",
+            "c1",
+            IMAGE,
+            "echo",
+            "hi",
+        )
+        return (
+            made,
+            docker("start", "-a", "c1"),
+            docker("start", "-a", "c1"),
+            docker("logs", "c1"),
+            docker("rm", "c1"),
+        )
 
     assert same(observe)[3].out == "hi\nhi\n"
 
@@ -300,14 +322,18 @@ def test_raw_stats(same: Any) -> None:
         if isinstance(value, dict):
             return {k: keys(v) for k, v in value.items()}
         if isinstance(value, list):
-            return sorted({str(sorted(v)) if isinstance(v, dict) else type(v).__name__ for v in value})
+            return sorted(
+                {str(sorted(v)) if isinstance(v, dict) else type(v).__name__ for v in value}
+            )
         return type(value).__name__
 
     def observe(docker: WithRuntime) -> Any:
         docker.start("c1", "-m", "64m")
         socket = docker.docker.socket.replace("unix://", "")
         url = "http://x/containers/c1/stats?stream=false"
-        done = subprocess.run(["curl", "-s", "--unix-socket", socket, url], capture_output=True, check=True)
+        done = subprocess.run(
+            ["curl", "-s", "--unix-socket", socket, url], capture_output=True, check=True
+        )
         data = json.loads(done.stdout)
         return keys(data), data["memory_stats"]["limit"], data["pids_stats"]["current"]
 
@@ -397,7 +423,9 @@ def test_share_namespace(same: Any, kind: str) -> None:
         mine = docker("exec", "first", "readlink", f"/proc/self/ns/{name}").ok()
         docker.start("second", f"--{kind}", "container:first")
         theirs = docker("exec", "second", "readlink", f"/proc/self/ns/{name}").ok()
-        run = docker.run(f"--{kind}", "container:first", IMAGE, *SHELL, "ps -o args | grep -c '^sleep'")
+        run = docker.run(
+            f"--{kind}", "container:first", IMAGE, *SHELL, "ps -o args | grep -c '^sleep'"
+        )
         gone = docker("rm", "-f", "first").status
         time.sleep(0.5)
         left = docker.inspect("second", "{{.State.Running}} {{.State.ExitCode}}")
@@ -410,9 +438,11 @@ def test_host_pid_stop(same: Any) -> None:
     """Without a pid namespace of its own all its processes have to go with a container."""
 
     def observe(docker: WithRuntime) -> Any:
-        docker.start("c1", "--pid", "host", "--", *SHELL, "setsid sleep 7654 & sleep 7654 & exec sleep 7655")
+        docker.start(
+            "c1", "--pid", "host", "--", *SHELL, "setsid sleep 7654 & sleep 7654 & exec sleep 7655"
+        )
         time.sleep(0.3)
-        seen = [docker("kill", "c1")]
+        seen: list[Any] = [docker("kill", "c1")]
         docker.wait_for("c1", "{{.State.Running}}", "false")
         time.sleep(0.3)
         left = subprocess.run(["pgrep", "-f", "^sleep 765[45]$"], capture_output=True, check=False)
@@ -520,7 +550,9 @@ def test_build(same: Any, scratch: Path) -> None:
 
     def observe(docker: WithRuntime) -> Any:
         docker.docker.default(docker.runtime)
-        built = docker("build", "--no-cache", "-q", "-t", "localhost/built", str(scratch), timeout=300)
+        built = docker(
+            "build", "--no-cache", "-q", "-t", "localhost/built", str(scratch), timeout=300
+        )
         seen = [built.status, docker.run("localhost/built")]
         failed = docker("build", "--no-cache", str(failing))
         seen += [failed.status, "returned a non-zero code: 9" in failed.err]
@@ -556,7 +588,11 @@ def test_nothing_is_left(same: Any) -> None:
         root = docker.docker.directory / "exec"
         # The cache of seccomp filters stays, for the next container.
         states = [p for p in root.glob("runtime-*/moby/*") if p.is_dir() and p.name != "~seccomp"]
-        mounts = Path("/proc/self/mountinfo").read_text().count(str(docker.docker.directory / "data" / "overlay2"))
+        mounts = (
+            Path("/proc/self/mountinfo")
+            .read_text()
+            .count(str(docker.docker.directory / "data" / "overlay2"))
+        )
         return len(groups), [p.name for p in states], mounts
 
     assert same(observe) == (0, [], 0)
@@ -571,7 +607,10 @@ def test_live_restore(same: Any) -> None:
             docker.start("c1", "--", *SHELL, "trap 'exit 4' TERM; while :; do sleep 0.1; done")
             pid = docker.inspect("c1", "{{.State.Pid}}")
             daemon.restart()
-            seen = [pid == docker.inspect("c1", "{{.State.Pid}}"), docker("exec", "c1", "echo", "here")]
+            seen = [
+                pid == docker.inspect("c1", "{{.State.Pid}}"),
+                docker("exec", "c1", "echo", "here"),
+            ]
             seen += [docker("stop", "c1"), docker.inspect("c1", "{{.State.ExitCode}}")]
         finally:
             docker("rm", "-f", "c1")
@@ -581,5 +620,3 @@ def test_live_restore(same: Any) -> None:
 
     seen = same(observe)
     assert seen[0] and seen[3] == "4", seen
-
-

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import pytest
-from daemons import IMAGE, OURS, REFERENCE, Daemon, Observation, call
+
+from tests.engines.daemons import IMAGE, OURS, REFERENCE, Daemon, Observation, call
 
 SHELL = ("sh", "-c")
 STATUS = "grep -E '^(Cap|NoNewPrivs|Seccomp:|Uid|Gid|Groups)' /proc/self/status"
@@ -144,7 +145,11 @@ def test_life(both: Both) -> None:
         podman("run", "-d", "--name", "c1", IMAGE, *SHELL, script).ok()
         state = ("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "c1")
         seen: list[Any] = [podman("exec", "c1", *SHELL, f"{STATUS}; exit 3")]
-        seen += [podman("exec", "-u", "1000", "-e", "A=1", "-w", "/tmp", "c1", *SHELL, "id; echo $A; pwd")]
+        seen += [
+            podman(
+                "exec", "-u", "1000", "-e", "A=1", "-w", "/tmp", "c1", *SHELL, "id; echo $A; pwd"
+            )
+        ]
         seen += [podman("exec", "c1", "nosuch").status, podman("exec", "c1", "/etc/passwd").status]
         seen += [podman("top", "c1", "pid", "user").ok().splitlines()[:2]]
         seen += [podman("stats", "--no-stream", "--format", "{{.MemLimit}}", "c1").status]
@@ -152,7 +157,11 @@ def test_life(both: Both) -> None:
         seen += [podman("unpause", "c1").status, podman(*state)]
         seen += [podman("stop", "c1").status, podman(*state), podman("logs", "c1")]
         seen += [podman("start", "c1").status, podman("kill", "c1").status, podman("wait", "c1")]
-        seen += [podman("restart", "c1").status, podman(*state), podman("rm", "-f", "-t", "0", "c1").status]
+        seen += [
+            podman("restart", "c1").status,
+            podman(*state),
+            podman("rm", "-f", "-t", "0", "c1").status,
+        ]
         return seen
 
     seen = both(observe)
@@ -167,7 +176,10 @@ def test_pod(both: Both) -> None:
         seen: list[Any] = [podman("pod", "ps", "--format", "{{.Status}} {{.NumberOfContainers}}")]
         seen += [podman("exec", "c1", *SHELL, "hostname; ps -o args | grep -c '^sleep'")]
         seen += [podman("pod", "pause", "p1").status, podman("pod", "unpause", "p1").status]
-        seen += [podman("pod", "stop", "-t", "0", "p1").status, podman("pod", "rm", "-f", "p1").status]
+        seen += [
+            podman("pod", "stop", "-t", "0", "p1").status,
+            podman("pod", "rm", "-f", "p1").status,
+        ]
         return seen
 
     assert both(observe)[0].out == "Running 2\n"
@@ -244,9 +256,9 @@ def test_podman_build(both: Both, scratch: Path) -> None:
     (scratch / "Dockerfile").write_text(f"FROM {IMAGE}\nRUN id -u > /uid\nCMD cat /uid\n")
 
     def observe(podman: WithRuntime) -> Any:
-        done = podman("build", "--network", "none", "--no-cache", "-t", "localhost/built", str(scratch))
+        done = podman(
+            "build", "--network", "none", "--no-cache", "-t", "localhost/built", str(scratch)
+        )
         return done.status, podman.run("localhost/built")
 
     assert both(observe)[1].out == "0\n"
-
-

@@ -14,7 +14,7 @@ from tests.integration.rootfs_bundle import MAPPING, Bundle, any_kernel, any_use
 
 __all__ = ["any_kernel", "any_user", "bundle"]
 
-OTHER_MAPPING = {
+OTHER_MAPPING: dict[str, Any] = {
     "uidMappings": [{"containerID": 0, "hostID": 100000, "size": 10}],
     "gidMappings": [{"containerID": 0, "hostID": 100005, "size": 10}],
 }

@@ -48,17 +48,8 @@ POLICIES = {"SCHED_OTHER": 0, "SCHED_FIFO": 1, "SCHED_RR": 2, "SCHED_BATCH": 3, 
 @pytest.fixture(scope="session")
 def look(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A static program that tells what no file in /proc does."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if not compiler:
-        pytest.skip("no C compiler")
     path = tmp_path_factory.mktemp("look") / "look"
-    source = path.with_suffix(".c")
-    source.write_text(LOOK)
-    done = subprocess.run(
-        [compiler, "-static", "-o", path, source], capture_output=True, check=False
-    )
-    if done.returncode:
-        pytest.skip("the C compiler cannot link statically")
+    ways.static_program(LOOK, path)
     return str(path)
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 if TYPE_CHECKING:
     from tests.conftest import Bundle
@@ -66,3 +70,14 @@ def refused(bundle: Bundle, way: str, *words: str, process: Any = None) -> None:
     assert len(done.stderr.splitlines()) == 1, done.stderr
     for word in words:
         assert word in done.stderr, done.stderr
+
+
+def static_program(source: str, path: Path) -> None:
+    """Compile a C program that needs nothing of the rootfs; skips the test if that cannot be done."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if not compiler:
+        pytest.skip("no C compiler is installed")
+    command = [compiler, "-static", "-O1", "-x", "c", "-o", str(path), "-"]
+    done = subprocess.run(command, input=source, capture_output=True, check=False, text=True)
+    if done.returncode:
+        pytest.skip("the C compiler cannot link statically")
