@@ -1,7 +1,7 @@
 """The program file of the running process: exchange it in place, or copy it into a sealed memfd.
 
 replace_program_file() makes another open file of the same content the process's /proc/self/exe,
-without an execve(2). The kernel does that (PR_SET_MM_MAP) only when no mapping of the old file is
+without an execve(2). The kernel does that (PR_SET_MM) only when no mapping of the old file is
 left, so every mapping is exchanged first, under the feet of the program that runs from them:
 
 * Pages that are as in the file are mapped from the new file: the same page cache, nothing copied.
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import posix
 import sys
-from errno import EBUSY, EINVAL, ENOSYS
+from errno import EBUSY, EINVAL, ENOSYS, EPERM
 
 from libc_bindings.ffi import (
     INT,
@@ -56,6 +56,7 @@ MAP_PRIVATE, MAP_ANONYMOUS, MAP_POPULATE = 0x02, 0x20, 0x8000
 MREMAP_MAYMOVE, MREMAP_FIXED = 1, 2
 
 _PR_SET_MM = 35
+_PR_SET_MM_EXE_FILE = 13
 _PR_SET_MM_MAP = 14
 _PR_SET_MM_MAP_SIZE = 15
 
@@ -84,46 +85,68 @@ def memfd_create(name: str, flags: int = MFD_CLOEXEC) -> int:
     return check(_memfd_create(name, flags), "memfd_create", name)
 
 
-def replaceable() -> bool:
-    """Whether this kernel, C library and architecture know what replace_program_file() needs.
-
-    Privileges are not looked at: they may come later, with a user namespace.
-    """
+def exchangeable() -> bool:
+    """Whether this C library and architecture know what replace_program_file() needs."""
     if posix.uname().machine not in _MACHINES:
         return False
     try:
         bind("makecontext")
     except AttributeError:
         return False
+    return bool(posix.access("/proc/self/pagemap", posix.R_OK))
+
+
+def replaceable_later() -> bool:
+    """Whether replace_program_file() will work with the privileges of a new user namespace."""
     size = buffer(4)
     # EINVAL from kernels that were built without CONFIG_CHECKPOINT_RESTORE.
-    if _prctl(_PR_SET_MM, _PR_SET_MM_MAP_SIZE, address(size), 0, 0) == -1:
-        return False
-    return bool(posix.access("/proc/self/pagemap", posix.R_OK))
+    known = _prctl(_PR_SET_MM, _PR_SET_MM_MAP_SIZE, address(size), 0, 0) != -1
+    return known and exchangeable()
 
 
 def replace_program_file(fd: int) -> None:
     """Make the file under `fd` this process's program file, /proc/self/exe.
 
-    It must have the content of the present one. It needs CAP_SYS_ADMIN or
-    CAP_CHECKPOINT_RESTORE in the present user namespace, one thread, and no execution of other
+    It must have the content of the present one. It needs CAP_SYS_RESOURCE, or CAP_SYS_ADMIN
+    or CAP_CHECKPOINT_RESTORE in the present user namespace; one thread; and no execution of other
     Python code meanwhile. Raises OSError; then nothing has changed that the program could
     notice.
     """
-    if not replaceable():
+    if not exchangeable():
         raise OSError(ENOSYS, "the program file cannot be exchanged on this system")
     stat = _read("/proc/self/stat").rpartition(b")")[2].split()
     if stat[_stat("num_threads")] != b"1":
         raise OSError(EBUSY, "the program file cannot be exchanged while other threads run")
-    mm = _MmMap(stat, fd)
+    setting = _ExeFile(fd).set
+    if not _is_permitted(setting):
+        setting = _MmMap(stat, fd).set
+        if not _is_permitted(setting):
+            raise OSError(EPERM, "prctl(PR_SET_MM): Operation not permitted")
+    _exchange(_program_mappings(int(stat[_stat("startcode")])), fd)
+    setting()
+
+
+def _is_permitted(setting: Callable[[], None]) -> bool:
+    """Try it while mappings of the old file are left: EBUSY comes after all other checks."""
     try:
-        mm.set()
+        setting()
     except OSError as error:
-        # With mappings of the old file left EBUSY is the answer, after all other checks.
+        if error.errno == EPERM:
+            return False
         if error.errno != EBUSY:
             raise
-        _exchange(_program_mappings(int(stat[_stat("startcode")])), fd)
-        mm.set()
+    return True
+
+
+class _ExeFile:
+    """The simple way; it wants CAP_SYS_RESOURCE in the initial user namespace."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def set(self) -> None:
+        """PR_SET_MM_EXE_FILE.  Raises OSError."""
+        check(_prctl(_PR_SET_MM, _PR_SET_MM_EXE_FILE, self._fd, 0, 0), "prctl(PR_SET_MM)")
 
 
 _STAT = {
@@ -168,7 +191,7 @@ class _MmMap:
         self._struct[:] = fields
 
     def set(self) -> None:
-        """PR_SET_MM_MAP.  Raises OSError."""
+        """PR_SET_MM_MAP, for which less is enough.  Raises OSError."""
         while True:
             # malloc(3) moves the break at any time; a wrong one would end in a segmentation fault.
             brk = _sbrk(0)

@@ -58,7 +58,7 @@ def seal(deferrable: bool = False) -> bool:
     try:
         seal_in_place()
     except OSError as error:
-        later = error.errno == EPERM and sealing.replaceable() and _mount_setattr_exists()
+        later = error.errno == EPERM and sealing.replaceable_later() and _mount_setattr_exists()
         if deferrable and later:
             return False
         log.debug(f"the interpreter is started again to be sealed: {error}")

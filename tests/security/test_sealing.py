@@ -50,7 +50,7 @@ posix.read(0, 1)
 @pytest.fixture(scope="module", autouse=True)
 def sealable() -> None:
     """Skip in place where this machine is one that must fall back."""
-    probe = PROLOGUE + "print(libc.replaceable() and sealing._mount_setattr_exists())"
+    probe = PROLOGUE + "print(libc.exchangeable() and sealing._mount_setattr_exists())"
     if run(sys.executable, probe).stdout != b"True\n":
         pytest.skip("this kernel, libc or architecture cannot exchange the program file")
 
@@ -363,6 +363,12 @@ print(posix.readlink("/proc/self/exe"))
     assert succeed(copy, PROLOGUE + script).strip()
 
 
+@pytest.fixture
+def replaceable_later() -> None:
+    if run(sys.executable, PROLOGUE + "print(libc.replaceable_later())").stdout != b"True\n":
+        pytest.skip("this kernel has no CONFIG_CHECKPOINT_RESTORE")
+
+
 def drop_admin() -> None:
     import ctypes
 
@@ -374,7 +380,9 @@ def test_without_cap_sys_admin_a_sealed_copy_is_executed(copy: str) -> None:
     assert succeed(copy, script, preexec_fn=drop_admin).startswith("/memfd:")
 
 
-def test_what_can_be_done_later_in_a_user_namespace_is_deferred(copy: str) -> None:
+def test_what_can_be_done_later_in_a_user_namespace_is_deferred(
+    copy: str, replaceable_later: None
+) -> None:
     script = """
 assert sealing.seal(deferrable=True) is False and not sealing.is_sealed()
 namespaces.unshare(0x10000000 | 0x20000)
@@ -387,7 +395,7 @@ assert sealing.is_sealed() and sealing.seal()
     assert done.returncode == 0, done.stderr.decode()
 
 
-def test_an_ordinary_user_in_a_user_namespace(open_copy: str) -> None:
+def test_an_ordinary_user_in_a_user_namespace(open_copy: str, replaceable_later: None) -> None:
     script = """
 posix.setgroups([])
 posix.setresgid(1000, 1000, 1000)
