@@ -138,13 +138,16 @@ def signal_init(container: Container, signal: int) -> None:
 
 def delete(root: str, container_id: str, force: bool = False) -> None:
     """Remove a stopped container; a created one is killed first, with `force` any."""
-    try:
-        container = state.load_locked(root, container_id)
-    except Error:
-        _remove_remains(root, container_id)
-        if force:
-            return
-        raise
+    while True:
+        try:
+            container = state.load_locked(root, container_id)
+            break
+        except state.MissingError:
+            if not state.remove_remains(root, container_id):
+                continue
+            if force:
+                return
+            raise
     status = container.status()
     if status == RUNNING and not force and _ends(container, _END_SECONDS):
         # `kill PID; runc delete ID` comes sooner than a process that was told to end has ended.
@@ -154,14 +157,6 @@ def delete(root: str, container_id: str, force: bool = False) -> None:
     if status != STOPPED:
         stop(container)
     destroy(container)
-
-
-def _remove_remains(root: str, container_id: str) -> None:
-    """What a `create` left that was killed before its state.json: an empty directory, or nearly so."""
-    state.check_id(container_id)
-    path = f"{root}/{container_id}"
-    if posix.access(path, posix.F_OK) and not posix.access(f"{path}/state.json", posix.F_OK):
-        state.remove_tree(path)
 
 
 def stop(container: Container) -> None:
@@ -199,7 +194,8 @@ def destroy(container: Container) -> None:
     """Remove everything of a container whose init is gone, then run the poststop hooks."""
     if container.data.get("cgroup"):
         manager = _manager(container)
-        if not own_pid_namespace(container):
+        if not container.pid or not own_pid_namespace(container):
+            # Of a `create` that was killed, init may be on its way still.
             manager.kill(signals.SIGKILL)
         try:
             manager.destroy()

@@ -31,6 +31,13 @@ STOPPED = "stopped"
 _ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-.")
 
 
+class MissingError(Error):
+    """There is no container of this name."""
+
+    def __init__(self) -> None:
+        super().__init__("container does not exist")
+
+
 def check_id(container_id: str) -> None:
     """Raise Error unless `container_id` is a name that can be one directory below the root."""
     if not container_id:
@@ -49,6 +56,7 @@ class Container:
         self.id = container_id
         self.directory = directory
         self.data = data
+        self.locked = False
 
     @property
     def path(self) -> str:
@@ -79,6 +87,7 @@ class Container:
     def lock(self) -> None:
         """Wait until no other command changes this container; the lock goes with the process."""
         fcntl.flock(self.directory, fcntl.LOCK_EX)
+        self.locked = True
 
     def unlock(self) -> None:
         """Let other commands change this container while this one only waits."""
@@ -124,8 +133,11 @@ class Container:
 
     def _creator_lives(self) -> bool:
         """Whether a `create` holds the lock: without a pid in state.json, nobody else would."""
+        if self.locked:
+            return False
         try:
-            fcntl.flock(self.directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Shared: two who look at the same time are not to take each other for a creator.
+            fcntl.flock(self.directory, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         fcntl.flock(self.directory, fcntl.LOCK_UN)
@@ -169,21 +181,36 @@ class Container:
         """Remove the state directory and everything in it."""
         remove_tree(self.path)
 
+    def is_current(self) -> bool:
+        """Whether the directory is still the one at `path`: who had the lock may have removed it."""
+        try:
+            there, ours = posix.stat(self.path), posix.fstat(self.directory)
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
 
 def reserve(root: str, container_id: str) -> Container:
     """Make and lock the directory of a new container.  Raises Error where the id is in use."""
     check_id(container_id)
     make_root(root)
     path = f"{root}/{container_id}"
-    try:
-        posix.mkdir(path, 0o711)
-    except FileExistsError:
-        raise Error("container with given ID already exists") from None
-    except OSError as error:
-        raise Error(f"mkdir {path}: {error.strerror}") from None
-    container = Container(root, container_id, _open_directory(path), {})
-    container.lock()
-    return container
+    while True:
+        try:
+            posix.mkdir(path, 0o711)
+        except FileExistsError:
+            raise Error("container with given ID already exists") from None
+        except OSError as error:
+            raise Error(f"mkdir {path}: {error.strerror}") from None
+        try:
+            container = Container(root, container_id, _open_directory(path), {})
+        except FileNotFoundError:
+            # A `delete` took it for the remains of a `create`, as below.
+            continue
+        container.lock()
+        if container.is_current():
+            return container
+        posix.close(container.directory)
 
 
 def make_root(root: str) -> None:
@@ -209,7 +236,7 @@ def load(root: str, container_id: str) -> Container:
     try:
         directory = _open_directory(f"{root}/{container_id}")
     except (FileNotFoundError, NotADirectoryError):
-        raise Error("container does not exist") from None
+        raise MissingError from None
     except OSError as error:
         raise Error(f"open {root}/{container_id}: {error.strerror}") from None
     try:
@@ -227,6 +254,28 @@ def load_locked(root: str, container_id: str) -> Container:
     return container
 
 
+def remove_remains(root: str, container_id: str) -> bool:
+    """Remove what a `create` left that was killed before its state.json; whether nothing is left.
+
+    If it is not killed but at work, it is waited for: then there is a container.
+    """
+    check_id(container_id)
+    try:
+        directory = _open_directory(f"{root}/{container_id}")
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    container = Container(root, container_id, directory, {})
+    try:
+        container.lock()
+        if posix.access(f"{container.path}/{_STATE}", posix.F_OK):
+            return False
+        if container.is_current():
+            container.remove()
+        return True
+    finally:
+        posix.close(directory)
+
+
 def ids(root: str) -> list[str]:
     """The names of all containers' directories below `root`, sorted."""
     names: list[str] = posix.listdir(root)
@@ -242,7 +291,7 @@ def _read(directory: int, container_id: str) -> dict[str, Any]:
     try:
         fd = posix.open(_STATE, flags, dir_fd=directory)
     except FileNotFoundError:
-        raise Error("container does not exist") from None
+        raise MissingError from None
     try:
         owner = posix.fstat(fd).st_uid
         if owner not in (posix.geteuid(), 0):
