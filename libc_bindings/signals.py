@@ -18,8 +18,6 @@ SIGWINCH = int(_signal.SIGWINCH)
 SIGURG = int(_signal.SIGURG)
 SIGTTIN = int(_signal.SIGTTIN)
 SIGTTOU = int(_signal.SIGTTOU)
-SIGTTIN = int(_signal.SIGTTIN)
-SIGTTOU = int(_signal.SIGTTOU)
 
 # What ends a process that has no handler, and is sent to ask it to end.
 DEADLY = tuple(

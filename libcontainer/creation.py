@@ -238,11 +238,6 @@ def _check_terminal(spec: Any, options: Options) -> None:
 
         # Without one nothing is made.
         relaying.find_terminal()
-    if terminal and not options.console_socket:
-        from libcontainer import relaying
-
-        # Without one nothing is made.
-        relaying.find_terminal()
 
 
 def _cgroup_manager(container_id: str, spec: Any, options: Options, rootless: bool) -> Any:

@@ -215,10 +215,6 @@ def execute(
             from libcontainer import relaying
 
             relaying.find_terminal()
-        if terminal_wanted:
-            from libcontainer import relaying
-
-            relaying.find_terminal()
     execution.manager = cgroups.restore(made.data["cgroup"])
     if not process.get("execCPUAffinity"):
         # Going in itself is faster by far, but the affinities are for before and after it: then it

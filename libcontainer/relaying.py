@@ -15,9 +15,6 @@ _CHUNK = 65536
 # What cannot be caught, and what the kernel stops us by while we are in the caller's background: caught,
 # the system call that it came for would be tried again for ever.
 _UNCAUGHT = (signals.SIGKILL, signals.SIGSTOP, signals.SIGTTIN, signals.SIGTTOU)
-# What cannot be caught, and what the kernel stops us by while we are in the caller's background: caught,
-# the system call that it came for would be tried again for ever.
-_UNCAUGHT = (signals.SIGKILL, signals.SIGSTOP, signals.SIGTTIN, signals.SIGTTOU)
 
 
 def begin(connection: int) -> Relay:
@@ -96,14 +93,6 @@ def wait(pid: int, relay: Relay) -> int:
         continue
     posix.close(relay.master)
     return status
-
-
-def _resize(relay: Relay) -> None:
-    try:
-        terminals.copy_size(relay.terminal, relay.master)
-    except OSError:
-        # The caller's terminal hung up: it has no size any more.
-        return
 
 
 def _resize(relay: Relay) -> None:
