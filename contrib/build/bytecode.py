@@ -27,7 +27,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import marshalling
-from groups import GROUPS, NEVER, REST, group_of
+from groups import GROUPS, NEVER, SMALL, group_of
 from zopfli.zlib import compress as zopfli
 
 HERE = Path(__file__).resolve().parent
@@ -163,7 +163,7 @@ class Packing:
 
     def is_deflated(self, version: Version, group: int) -> bool:
         left_out = (version.magic, group) in self.missing
-        return version.magic in self.fast and group < REST and not left_out
+        return version.magic in self.fast and group < SMALL and not left_out
 
     def add_stream(self, family: str, versions: list[Version], group: int) -> None:
         """Puts a group of those versions that are not deflated into the family's member."""
@@ -226,7 +226,7 @@ def choices(versions: list[Version]) -> list[tuple[set[bytes], set[tuple[bytes, 
     nothing: set[tuple[bytes, int]] = set()
     found = [(set(magics[:count]), nothing) for count in range(len(magics), 0, -1)]
     missing = set(nothing)
-    for group in range(REST, 0, -1):
+    for group in range(len(GROUPS) - 1, 0, -1):
         for magic in reversed(magics):
             missing = missing | {(magic, group)}
             found.append((set(magics[:1]), missing))
