@@ -79,7 +79,10 @@ for part in $parts; do
     bench) build; "$venv/bin/python" tests/bench/run.py "$@" || status=1 ;;
     cgroup2) build; tests/beds/uml/run.sh "$@" || status=1 ;;
     systemd) build; tests/beds/vm/run.sh "$@" || status=1 ;;
-    engines) folders="$folders tests/engines" ;;
+    engines)
+        install_debian docker.io containerd podman buildah
+        folders="$folders tests/engines"
+        ;;
     esac
 done
 if [ -n "$folders" ]; then

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import Iterator
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 from tests.engines.daemons import IMAGE, OURS, REFERENCE, Docker, WithRuntime, pack, reference_runc
 

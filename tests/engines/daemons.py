@@ -22,6 +22,8 @@ from typing import Any
 OURS = "ours"
 REFERENCE = "reference"
 IMAGE = "localhost/base:latest"
+# Run in a container: what it tells about the process.
+STATUS = "cat /proc/self/status | grep -E '^(Cap|NoNewPrivs|Seccomp|Uid|Gid|Groups|Umask)'"
 
 
 def reference_runc() -> str:
@@ -105,6 +107,17 @@ def _plain(text: str) -> str:
     # Said by Docker's client or not, as a race of its own ends.
     text = re.sub(r'time="[^"]*" level=error msg="error waiting for container: [^\n]*\n', "", text)
     return text.replace("\r\n", "\n")
+
+
+def lacks_cgroup1() -> bool:
+    """Whether this machine has no cgroup v1 hierarchies."""
+    return not os.path.isdir("/sys/fs/cgroup/memory")
+
+
+def resource_capability() -> bool:
+    """Whether this process has CAP_SYS_RESOURCE."""
+    status = Path("/proc/self/status").read_text()
+    return bool(int(status.split("CapPrm:")[1].split()[0], 16) >> 24 & 1)
 
 
 class Daemon:
