@@ -24,20 +24,21 @@ from __future__ import annotations
 
 import posix
 
+from libcontainer.cgroups import files
 from libcontainer.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from libcontainer.cgroups.base import Manager
 
-ROOMY = 64 << 20
+ROOMY = 16 << 20
 """A memory limit from which on the runtime's memory before the execve(2) is no matter."""
 
 
 class Entrance:
     """Descriptors through which a child enters; open from Manager.entrance() to the child's end."""
 
-    __slots__ = ("by_host", "cgroup", "cgroup_fd", "init", "memory", "tasks")
+    __slots__ = ("by_host", "cgroup", "cgroup_fd", "init", "memory", "tasks", "unified")
 
     def __init__(self) -> None:
         self.tasks: list[int] = []
@@ -46,6 +47,7 @@ class Entrance:
         self.init = 0
         self.by_host = False
         """Whether finish() has to move the child everywhere: systemd makes its cgroups with it."""
+        self.unified = ""
         self.cgroup_fd = -1
         """The v2 cgroup for CLONE_INTO_CGROUP, or -1 where the child is better not born in it."""
 
@@ -53,6 +55,7 @@ class Entrance:
         """Let the child be born in this v2 cgroup; OSError."""
         flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
         self.cgroup_fd = posix.open(directory, flags)
+        self.unified = directory
 
     def enter(self) -> None:
         """In the child, its only thread: enter the v1 hierarchies but memory.  Error."""
@@ -79,12 +82,14 @@ class Entrance:
     def finish(self, manager: Manager, pid: int, born: bool) -> None:
         """On the host, after the clone: close all, and move the child where it was not born.
 
-        Only then there is the wait told of above. On a hybrid host the v2 cgroup limits nothing:
-        a child that could not be born there stays where it is. Error, OSError.
+        Only then there is the wait told of above. Error, OSError.
         """
         self.close()
         if self.by_host or (manager.version == 2 and not born):
             manager.join(pid, self.cgroup, self.init)
+        elif self.unified and not born:
+            # A hybrid host's v2 cgroup, where CLONE_INTO_CGROUP is missing.
+            files.join(self.unified, pid)
 
     def close(self) -> None:
         """Close what is still open."""

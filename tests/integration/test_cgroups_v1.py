@@ -92,3 +92,19 @@ def test_every_hierarchy_is_left_clean(bundle: Any) -> None:
     assert {"devices", "memory", "cpu", "pids", "freezer"} <= set(paths(bundle))
     bundle.call("delete", "--force", bundle.id)
     assert leftovers(bundle) == []
+
+
+def test_a_controller_that_a_hybrid_host_has_on_v2(bundle: Any) -> None:
+    unified = Path("/sys/fs/cgroup/unified/cgroup.controllers")
+    if not unified.exists() or "hugetlb" not in unified.read_text():
+        pytest.skip("the host has no hugetlb controller on a v2 hierarchy")
+    handed_down = unified.with_name("cgroup.subtree_control")
+    before = handed_down.read_text()
+    limit(bundle, hugepageLimits=[{"pageSize": "2MB", "limit": 4 << 20}])
+    bundle.start()
+    assert (Path(paths(bundle)[""]) / "hugetlb.2MB.max").read_text() == f"{4 << 20}\n"
+    with open(f"/proc/{bundle.state()['pid']}/cgroup") as file:
+        assert f"0::/{bundle.id}\n" in file.read()
+    bundle.call("delete", "--force", bundle.id)
+    if "hugetlb" not in before:
+        handed_down.write_text("-hugetlb")

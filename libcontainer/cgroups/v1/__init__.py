@@ -40,6 +40,8 @@ class LegacyManager(Manager):
             raise Error("invalid configuration: cannot use unified on cgroup v1")
         for controller, asked, _ in setters(resources):
             if controller not in self.paths:
+                if controller in self._unified_controllers():
+                    continue
                 raise Error(
                     "%s%s cannot be set: the host has no cgroup v1 %s hierarchy"
                     % (files.RESOURCES, asked[0][0], controller)
@@ -70,6 +72,23 @@ class LegacyManager(Manager):
             except OSError as failure:
                 self._drop(controller, failure)
             made.add(directory)
+        self._hand_down()
+
+    def _unified_controllers(self) -> list[str]:
+        """The controllers that a hybrid host has on its v2 hierarchy, by their names on v1."""
+        if "" not in self.paths:
+            return []
+        names = files.read_if_there(hierarchies.HYBRID + "/cgroup.controllers").split()
+        return ["blkio" if name == "io" else name for name in names]
+
+    def _hand_down(self) -> None:
+        """Have the v2 controllers that a limit needs in the container's v2 cgroup."""
+        needed = [name for name, _, _ in setters(self.resources) if name not in self.paths]
+        if needed and "" in self.paths:
+            from libcontainer.cgroups.v2 import hand_down_to
+
+            names = ["io" if name == "blkio" else name for name in needed]
+            hand_down_to(hierarchies.HYBRID, self.paths[""], names)
 
     def apply(self, pid: int) -> None:
         self._set_realtime()
@@ -129,12 +148,28 @@ class LegacyManager(Manager):
             raise Error("invalid configuration: cannot use unified on cgroup v1")
         if devices:
             self._set_devices(resources)
+        missing = []
         for controller, _, setter in setters(resources):
-            if controller not in self.paths:
+            if controller in self.paths:
+                setter(self.paths[controller], resources)
+            else:
+                missing.append(controller)
+        if missing:
+            self._set_unified(missing, resources)
+
+    def _set_unified(self, controllers: list[str], resources: dict[str, Any]) -> None:
+        """Write the limits of controllers that are not on a v1 hierarchy, but on a hybrid v2 one."""
+        from libcontainer.cgroups.v2 import setters as v2_setters
+
+        there = self._unified_controllers()
+        for controller in controllers:
+            if controller not in there:
                 raise Error(
                     "cannot set %s limit: container could not join or create cgroup" % controller
                 )
-            setter(self.paths[controller], resources)
+        for name, _, setter in v2_setters(resources):
+            if ("blkio" if name == "io" else name) in controllers:
+                setter(self.paths[""], resources)
 
     def _set_devices(self, resources: dict[str, Any]) -> None:
         from libcontainer.cgroups.devices import policy

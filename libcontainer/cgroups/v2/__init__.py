@@ -76,11 +76,8 @@ class UnifiedManager(Manager):
             pass
         if made and set_of(files.read(target + "/cgroup.controllers")) >= set_of(available):
             return
-        current = UNIFIED
-        parts = target[len(UNIFIED) + 1 :].split("/")
-        for part in parts:
-            _hand_down(current, available)
-            current += "/" + part
+        for current, parent in _ancestors(UNIFIED, target):
+            _hand_down(parent, available)
             try:
                 posix.mkdir(current, 0o755)
                 made.append(current)
@@ -255,6 +252,23 @@ class UnifiedManager(Manager):
 def set_of(words: Any) -> set[str]:
     """The controllers of a list or of a file's text."""
     return {*(words.split() if isinstance(words, str) else words)}
+
+
+def _ancestors(root: str, target: str) -> list[tuple[str, str]]:
+    """The cgroups from below `root` down to `target`, each with the one above it."""
+    found = []
+    parent = root
+    for part in target[len(root) + 1 :].split("/"):
+        current = parent + "/" + part
+        found.append((current, parent))
+        parent = current
+    return found
+
+
+def hand_down_to(root: str, target: str, controllers: list[str]) -> None:
+    """Enable controllers in all cgroups between `root` and `target`, which exist."""
+    for _, parent in _ancestors(root, target):
+        _hand_down(parent, controllers)
 
 
 def _hand_down(directory: str, controllers: list[str]) -> None:
