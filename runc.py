@@ -432,12 +432,28 @@ def dispatch(command: Command, logger: Log) -> int:
         return EXEC_FAILED if command.verb == "exec" else FAILED
 
 
+def traceback_of(error: Exception) -> str:
+    """Return where `error` comes from, line by line.
+
+    The archive's byte code knows first lines of functions only; its importer finds the exact ones in
+    the sources, as long as the archive can be reached.
+    """
+    explain = getattr(sys.meta_path[0], "explain", None)
+    if explain is not None:
+        try:
+            text: str = explain(error)
+            return text
+        except (OSError, ImportError):
+            pass
+    import traceback
+
+    return traceback.format_exc()
+
+
 def sentence(error: Exception, logger: Log) -> str:
     """Return what to tell about `error`; with --debug, where it comes from goes to the log."""
     if logger.debug:
-        import traceback
-
-        log.debug(traceback.format_exc())
+        log.debug(traceback_of(error))
     if isinstance(error, (Error, OSError)):
         return describe(error)
     if isinstance(error, MemoryError):
