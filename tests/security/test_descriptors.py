@@ -6,6 +6,7 @@ CVE-2024-21626: a directory that the caller or the runtime left open is reached 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pathlib
 from typing import Any, Iterator
@@ -27,20 +28,29 @@ def host(tmp_path: pathlib.Path) -> pathlib.Path:
 @pytest.fixture
 def leaked(host: pathlib.Path) -> Iterator[tuple[int, ...]]:
     """Inheritable descriptors of it: the directory as 3, 7 and 40, the file, writable, as 8."""
-    directory = os.open(host, os.O_RDONLY)
-    file = os.open(host / "secret", os.O_RDWR)
+    # High up first, so that none of the numbers is taken by chance.
+    directory = open_high(host, os.O_RDONLY)
+    file = open_high(host / "secret", os.O_RDWR)
     taken = {}
     for number, fd in ((3, directory), (7, directory), (40, directory), (8, file)):
-        taken[number] = os.dup(number) if is_open(number) else -1
-        if number != fd:
-            os.dup2(fd, number)
+        taken[number] = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 100) if is_open(number) else -1
+        os.dup2(fd, number)
+    os.close(directory)
+    os.close(file)
     yield 3, 7, 8, 40
     for number, before in taken.items():
         if before >= 0:
-            os.dup2(before, number)
+            os.dup2(before, number, inheritable=False)
             os.close(before)
         else:
             os.close(number)
+
+
+def open_high(path: pathlib.Path, flags: int) -> int:
+    low = os.open(path, flags)
+    high = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 100)
+    os.close(low)
+    return high
 
 
 def is_open(fd: int) -> bool:
