@@ -19,7 +19,7 @@ case ${1-} in
 --demo) demo=1 ;;
 --quick) BYTECODE_ONLY=1 BYTECODE_PYTHONS=$(command -v /usr/bin/python3 || command -v python3) ;;
 "") ;;
--h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+-h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${0##*/}"; exit 0 ;;
 *) echo "build_zipapp.sh: unknown argument $1 (see --help)" >&2; exit 2 ;;
 esac
 umask 022
@@ -128,11 +128,12 @@ build() {
 }
 
 run_demo() {
-    [ -x /bin/busybox ] && [ ! -L /bin/busybox ] || install_debian busybox-static
+    # Debian's other package, busybox, is linked with libraries that the bundle does not have.
+    if [ ! -x /bin/busybox ] || ldd /bin/busybox >/dev/null 2>&1; then install_debian busybox-static; fi
     bundle=$work/demo
     rm -rf "$bundle"
     mkdir -p "$bundle/rootfs/bin"
-    cp "$(readlink -f "$(command -v busybox)")" "$bundle/rootfs/bin/busybox"
+    cp "$(readlink -f /bin/busybox)" "$bundle/rootfs/bin/busybox"
     for applet in sh echo cat ls id hostname ps uname sleep; do
         ln -s busybox "$bundle/rootfs/bin/$applet"
     done
