@@ -653,6 +653,22 @@ def _undo(creation: Creation) -> None:
             made.remove()
     except (Error, OSError) as error:
         log.warning(f"unable to destroy container: {error}")
+    if creation.options.pid_file and made.data:
+        _remove_pid_file(creation.options.pid_file, made.pid)
+
+
+def _remove_pid_file(path: str, pid: int) -> None:
+    """Remove a pid file if it is the one that tell_pid() wrote."""
+    try:
+        fd = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
+        try:
+            ours = posix.read(fd, 32) == b"%d" % pid
+        finally:
+            posix.close(fd)
+        if ours:
+            posix.unlink(path)
+    except OSError as error:
+        log.debug(f"pid file {path}: {error.strerror}")
 
 
 def _reason(error: OSError) -> str:

@@ -28,6 +28,16 @@ RUNNING = "running"
 PAUSED = "paused"
 STOPPED = "stopped"
 
+# What every command relies on in a state.json.
+_SHAPE = {
+    "init_process_pid": int,
+    "init_process_start": int,
+    "created": str,
+    "config": dict,
+    "cgroup": dict,
+}
+_CONFIG_SHAPE = {"version": str, "rootfs": str, "labels": list, "namespaces": list}
+
 _ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-.")
 
 
@@ -116,9 +126,12 @@ class Container:
         try:
             while content:
                 content = content[posix.write(fd, content) :]
+            posix.rename(temporary, name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+        except OSError as error:
+            posix.unlink(temporary, dir_fd=self.directory)
+            raise Error(f"write {self.path}/{name}: {error.strerror}") from None
         finally:
             posix.close(fd)
-        posix.rename(temporary, name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
 
     def status(self) -> str:
         """`creating`, `created`, `running`, `paused` or `stopped`, from what the kernel says now."""
@@ -292,16 +305,24 @@ def _read(directory: int, container_id: str) -> dict[str, Any]:
         fd = posix.open(_STATE, flags, dir_fd=directory)
     except FileNotFoundError:
         raise MissingError from None
+    except OSError as error:
+        raise Error(f"open state.json of container {container_id}: {error.strerror}") from None
     try:
         owner = posix.fstat(fd).st_uid
         if owner not in (posix.geteuid(), 0):
             raise Error(f"state.json of container {container_id} belongs to uid {owner}, not to us")
         data = jsonio.read_fd(fd, f"state.json of container {container_id}")
+    except OSError as error:
+        raise Error(f"read state.json of container {container_id}: {error.strerror}") from None
     finally:
         posix.close(fd)
-    if type(data.get("config")) is not dict or type(data.get("init_process_pid")) is not int:
+    if not (_has(data, _SHAPE) and _has(data["config"], _CONFIG_SHAPE)):
         raise Error(f"state.json of container {container_id} is not a container's state")
     return data
+
+
+def _has(value: dict[str, Any], shape: dict[str, type]) -> bool:
+    return all(type(value.get(name)) is kind for name, kind in shape.items())
 
 
 def remove_tree(path: str) -> None:

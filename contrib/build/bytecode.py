@@ -230,7 +230,7 @@ def choices(versions: list[Version]) -> list[tuple[set[bytes], set[tuple[bytes, 
         for magic in reversed(magics):
             missing = missing | {(magic, group)}
             found.append((set(magics[:1]), missing))
-    return found
+    return found or [(set(magics), nothing)]
 
 
 def additions(versions: list[Version], missing: set[tuple[bytes, int]]) -> list[tuple[bytes, int]]:

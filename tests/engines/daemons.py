@@ -163,6 +163,14 @@ class Daemon:
             if mounted.startswith(f"{self.directory}/"):
                 subprocess.run(["umount", "-l", mounted], check=False)
         shutil.rmtree(self.directory, ignore_errors=True)
+        for group in ("docker", "enginetest", "libpod_parent", "default"):
+            for top in Path("/sys/fs/cgroup").glob(f"*/{group}"):
+                # The engines leave the parents of their containers; what is in use stays.
+                subprocess.run(
+                    ["find", str(top), "-depth", "-type", "d", "-exec", "rmdir", "{}", "+"],
+                    capture_output=True,
+                    check=False,
+                )
 
 
 class Docker(Daemon):
