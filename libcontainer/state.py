@@ -29,14 +29,14 @@ PAUSED = "paused"
 STOPPED = "stopped"
 
 # What every command relies on in a state.json.
-_SHAPE = {
+_SHAPE: dict[str, type] = {
     "init_process_pid": int,
     "init_process_start": int,
     "created": str,
     "config": dict,
     "cgroup": dict,
 }
-_CONFIG_SHAPE = {"version": str, "rootfs": str, "labels": list, "namespaces": list}
+_CONFIG_SHAPE: dict[str, type] = {"version": str, "rootfs": str, "labels": list, "namespaces": list}
 
 _ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-.")
 
