@@ -53,6 +53,20 @@ class Channel:
         word, _, value = line.decode("utf-8", "replace").partition(" ")
         return word, jsonio.loads(value) if value else None
 
+    def last_words(self) -> str:
+        """Why the other side has failed, if that is in the pipe already; else "".
+
+        What went wrong here may be but the consequence of its end.
+        """
+        posix.set_blocking(self.read_fd, False)
+        try:
+            word, value = self.receive()
+            while word not in ("", FAILED):
+                word, value = self.receive()
+        except BlockingIOError:
+            return ""
+        return str(value) if word else ""
+
     def close(self) -> None:
         """Close both ends that this side holds."""
         posix.close(self.read_fd)

@@ -120,7 +120,11 @@ def signal_init(container: Container, signal: int) -> None:
     """kill(2) for init, and for nobody else who got its number meanwhile."""
     try:
         if hasattr(posix, "pidfd_open"):
-            pidfd = posix.pidfd_open(container.pid)
+            try:
+                pidfd = posix.pidfd_open(container.pid)
+            except OSError:
+                # EINVAL is what the kernel says of a process that is about to be gone.
+                raise ProcessLookupError from None
             try:
                 if not container.init_lives():
                     raise ProcessLookupError
@@ -171,9 +175,9 @@ def stop(container: Container) -> None:
         _manager(container).kill(signals.SIGKILL)
     try:
         signal_init(container, signals.SIGKILL)
-    except Error:
-        # It went by itself.
-        return
+    except Error as error:
+        # It goes by itself.
+        log.debug(str(error))
     if not _ends(container, _KILL_SECONDS):
         raise Error("container init still running")
 
@@ -277,9 +281,11 @@ def list_states(root: str) -> list[dict[str, Any]]:
             one = oci_state(container)
             one["owner"] = _owner(posix.fstat(container.directory).st_uid, names)
             posix.close(container.directory)
+        except state.MissingError:
+            # It was deleted meanwhile, or is being made.
+            continue
         except (Error, OSError) as error:
-            if posix.access(f"{root}/{container_id}/state.json", posix.F_OK):
-                log.warning(f"load container {container_id}: {error}")
+            log.warning(f"load container {container_id}: {error}")
             continue
         told.append(one)
     return told

@@ -131,9 +131,12 @@ def _start(creation: Creation) -> None:
     assert channel is not None
     try:
         socket = container.listen_for_ready(made)
-        fifo = posix.open(
-            state.FIFO, posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC, dir_fd=made.directory
-        )
+        flags = posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
+        try:
+            fifo = posix.open(state.FIFO, flags, dir_fd=made.directory)
+        except OSError:
+            # ENXIO: init, which had it open, is gone already.
+            raise Error(_why_it_died(creation)) from None
         posix.write(fifo, b"0")
         posix.close(fifo)
         made.remove_fifo()
@@ -521,8 +524,13 @@ def _accompany(creation: Creation, prep: init.Preparation) -> None:
             process.set_limits(pid, spec["process"])
         _record(creation)
         channel.send(words.GO)
-    except BrokenPipeError:
-        raise Error(_why_it_died(creation)) from None
+    except (OSError, Error) as error:
+        why = channel.last_words()
+        if why:
+            raise _failure(creation, words.FAILED, why) from None
+        if isinstance(error, BrokenPipeError):
+            raise Error(_why_it_died(creation)) from None
+        raise
 
 
 def _write_time_offsets(creation: Creation, channel: Channel) -> None:

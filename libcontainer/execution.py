@@ -216,11 +216,17 @@ def execute(
 
             relaying.find_terminal()
     execution.manager = cgroups.restore(made.data["cgroup"])
-    if not process.get("execCPUAffinity"):
-        # Going in itself is faster by far, but the affinities are for before and after it: then it
-        # is moved, in between.
-        execution.entrance = _entrance(execution.manager, cgroup, made.pid)
-    pid, channel = _spawn(execution, made, console_socket)
+    try:
+        if not process.get("execCPUAffinity"):
+            # Going in itself is faster by far, but the affinities are for before and after it: then
+            # it is moved, in between.
+            execution.entrance = _entrance(execution.manager, cgroup, made.pid)
+        pid, channel = _spawn(execution, made, console_socket)
+    except (Error, OSError):
+        if made.init_lives():
+            raise
+        # It ended meanwhile, and its cgroups and namespaces with it.
+        raise Error("cannot exec in a stopped container") from None
     try:
         _accompany(execution, made, pid, channel, cgroup)
         creation.tell_pid(pid, pid_file, pidfd_socket, b"setns")
@@ -233,9 +239,10 @@ def execute(
     except BaseException as error:
         if relay is not None:
             supervise.restore_terminal(relay)
+        why = channel.last_words() if isinstance(error, (OSError, Error)) else ""
         _end(pid)
-        if isinstance(error, BrokenPipeError):
-            raise Error(f"{_PREFIX}the process was killed") from None
+        if why or isinstance(error, BrokenPipeError):
+            raise Error(f"{_PREFIX}{why or 'the process was killed'}") from None
         raise
     if detach:
         return 0

@@ -117,7 +117,11 @@ class Container:
 
     def config(self) -> Any:
         """The config that the container was made with (a spec.Spec)."""
-        return jsonio.read(_CONFIG, dir_fd=self.directory, name=f"{self.path}/{_CONFIG}")
+        try:
+            return jsonio.read(_CONFIG, dir_fd=self.directory, name=f"{self.path}/{_CONFIG}")
+        except FileNotFoundError:
+            # A `delete` has begun since we read state.json.
+            raise MissingError from None
 
     def _write(self, name: str, content: bytes) -> None:
         temporary = f".{name}.{posix.getpid()}"
@@ -222,6 +226,9 @@ def reserve(root: str, container_id: str) -> Container:
             continue
         container.lock()
         if container.is_current():
+            if posix.listdir(container.directory):
+                # Ours was removed so, and this one is of another `create` that came in between.
+                raise Error("container with given ID already exists")
             return container
         posix.close(container.directory)
 

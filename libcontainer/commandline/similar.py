@@ -45,4 +45,6 @@ def similar_container(root: str, container_id: str) -> str:
         known = sorted(posix.listdir(root))
     except OSError:
         return ""
-    return suggestion(container_id, known, lambda found: '"%s"' % found)
+    # Itself may be there by now, or be what is left of it.
+    others = [name for name in known if name != container_id]
+    return suggestion(container_id, others, lambda found: '"%s"' % found)
