@@ -418,11 +418,11 @@ def half(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:300])
 
 
-def put(text: str) -> Callable[[Path], None]:
-    return lambda file: file.write_text(text) and None
+def put(text: str) -> Callable[[Path], object]:
+    return lambda file: file.write_text(text)
 
 
-def without(*keys: str) -> Callable[[Path], None]:
+def without(*keys: str) -> Callable[[Path], object]:
     """Take a property out."""
 
     def spoil(file: Path) -> None:
@@ -451,14 +451,14 @@ def directory(file: Path) -> None:
     file.mkdir()
 
 
-SPOILT: dict[str, Callable[[Path], None]] = {
+SPOILT: dict[str, Callable[[Path], object]] = {
     "half": half,
     "empty": put(""),
     "null": put("null"),
     "list": put("[]"),
     "no properties": put("{}"),
     "wrong types": put('{"config": [], "init_process_pid": "1"}'),
-    "not text": lambda file: file.write_bytes(b"\xff\xfe\0{}") and None,
+    "not text": lambda file: file.write_bytes(b"\xff\xfe\0{}"),
     "deep": put("[" * 100000),
     "no version": without("config", "version"),
     "no rootfs": without("config", "rootfs"),
