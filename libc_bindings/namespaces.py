@@ -18,6 +18,7 @@ from libc_bindings.ffi import (
     pack,
 )
 
+CLONE_FILES = 0x00000400
 CLONE_PARENT = 0x00008000
 CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
@@ -50,7 +51,8 @@ def setns(fd: int, nstype: int) -> None:
 def clone(flags: int) -> int:
     """A child as fork(2) makes it, in the new namespaces that `flags` name; 0 in the child.
 
-    With CLONE_PARENT the child becomes the caller's sibling and signals their common parent.
+    With CLONE_FILES both have one table of descriptors, until an execve(2). With CLONE_PARENT the
+    child becomes the caller's sibling and signals their common parent.
     No atfork handler runs: the caller must be the only thread. clone3(2) is not needed for these
     flags and a seccomp profile around us may deny it, so it is the older call.
     """
@@ -82,12 +84,6 @@ def pidfd_open(pid: int) -> int:
     if fd == -1 and get_errno() == errno.ENOSYS:
         return -1
     return check(fd, "pidfd_open")
-
-
-def pidfd_getfd(pidfd: int, fd: int) -> int:
-    """pidfd_getfd(2): a copy of descriptor `fd` of the process behind `pidfd` (Linux 5.6)."""
-    getfd = bind_syscall("pidfd_getfd", INT, INT, UINT)
-    return check(getfd(pidfd, fd, 0), "pidfd_getfd")
 
 
 def sethostname(name: str) -> None:

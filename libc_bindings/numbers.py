@@ -21,7 +21,6 @@ _COMMON = {
     "clone3": 435,
     "close_range": 436,
     "openat2": 437,
-    "pidfd_getfd": 438,
     "mount_setattr": 442,
     "set_mempolicy_home_node": 450,
     "statmount": 457,

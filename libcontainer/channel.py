@@ -24,7 +24,7 @@ TIMED = "timed"  # the time namespace is made, its offsets can be written
 MOUNTED = "mounted"  # the rootfs stands; time for the hooks before pivot_root
 READY = "ready"  # nothing is left but to wait for `start`
 FAILED = "failed"  # with the sentence that says why
-LISTENER = "listener"  # with the number of init's descriptor of the seccomp listener
+LISTENER = "listener"  # the seccomp listener is on its way
 
 
 class Channel:

@@ -362,12 +362,18 @@ def seccomp_filter(profile: Any, root: str) -> Any:
 
 
 def connect_agent(filter: Any, linux: Any) -> int:
-    """Connected to the agent that a filter with SCMP_ACT_NOTIFY needs; -1 without one."""
+    """Connected to the agent that a filter with SCMP_ACT_NOTIFY needs; -1 without one.
+
+    The filter then has the sockets that its listener comes through.
+    """
     if filter is None or not filter.listener:
         return -1
+    from libcontainer import terminal
     from libcontainer.seccomp import notify
 
-    return notify.connect(linux["seccomp"]["listenerPath"])
+    agent = notify.connect(linux["seccomp"]["listenerPath"])
+    filter.inbox, filter.outbox = terminal.pair()
+    return agent
 
 
 def _console(creation: Creation) -> int:
@@ -519,7 +525,7 @@ def _accompany(creation: Creation, prep: init.Preparation) -> None:
             network = namespaces.path_of(spec, "network") or f"/proc/{pid}/ns/net"
             netdevices.move(linux["netDevices"], network)
         channel.send(words.PLACED)
-        _converse(creation, channel)
+        _converse(creation, prep, channel)
         if prep.plan.has(kernel.CLONE_NEWUSER):
             process.set_limits(pid, spec["process"])
         _record(creation)
@@ -547,7 +553,7 @@ def _has_new_user_namespace(linux: Any) -> bool:
     )
 
 
-def _converse(creation: Creation, channel: Channel) -> None:
+def _converse(creation: Creation, prep: init.Preparation, channel: Channel) -> None:
     """Answer init until it is ready."""
     while True:
         word, value = channel.receive()
@@ -557,7 +563,7 @@ def _converse(creation: Creation, channel: Channel) -> None:
             _run_host_hooks(creation)
             channel.send(words.GO)
         elif word == words.LISTENER:
-            _hand_listener_to_agent(creation, value)
+            _hand_listener_to_agent(creation, prep.filter)
             channel.send(words.GO)
         else:
             raise _failure(creation, word, value)
@@ -579,15 +585,14 @@ def _run_host_hooks(creation: Creation) -> None:
         hooks.run(creation.spec["hooks"], kind, description, made.bundle, posix.environ)
 
 
-def _hand_listener_to_agent(creation: Creation, number: int) -> None:
+def _hand_listener_to_agent(creation: Creation, filter: Any) -> None:
     from libcontainer.seccomp import notify
 
     description = hooks.state(
         container.oci_state(creation.container, state.CREATING), state.CREATING, creation.pid
     )
-    listener = notify.fetch(creation.pid, number)
     metadata = creation.spec["linux"]["seccomp"].get("listenerMetadata") or ""
-    notify.hand_over(creation.agent, creation.pid, listener, description, metadata)
+    notify.hand_over(creation.agent, filter, creation.pid, description, metadata)
 
 
 def _why_it_died(creation: Creation) -> str:

@@ -68,8 +68,9 @@ class _Execution:
             environ = self._take_identity()
             program = processes.find_program(self.process["args"][0], environ)
             if self.filter is not None and self.filter.listener:
-                channel.send(words.LISTENER, self.filter.load())
-                self._expect(channel)
+                from libcontainer.seccomp import notify
+
+                notify.load(self.filter, channel)
             log.debug("setns_init: about to exec")
             # A parent that ends from now on has done its part, or closes the channel before.
             attributes.prctl(attributes.PR_SET_PDEATHSIG, 0)
@@ -417,7 +418,7 @@ def _accompany(
         if word == words.READY:
             break
         if word == words.LISTENER:
-            _hand_listener_to_agent(execution, made, pid, value)
+            _hand_listener_to_agent(execution, made, pid)
             channel.send(words.GO)
         elif word == words.FAILED:
             raise Error(f"{_PREFIX}{value}")
@@ -428,14 +429,12 @@ def _accompany(
         processes.set_limits(pid, process)
 
 
-def _hand_listener_to_agent(
-    execution: _Execution, made: state.Container, pid: int, number: int
-) -> None:
+def _hand_listener_to_agent(execution: _Execution, made: state.Container, pid: int) -> None:
     from libcontainer.seccomp import notify
 
     description = hooks.state(container.oci_state(made, state.RUNNING), state.RUNNING, made.pid)
     metadata = execution.spec["linux"]["seccomp"].get("listenerMetadata") or ""
-    notify.hand_over(execution.agent, pid, notify.fetch(pid, number), description, metadata)
+    notify.hand_over(execution.agent, execution.filter, pid, description, metadata)
 
 
 def _end(pid: int) -> None:

@@ -170,8 +170,9 @@ def _wait_for_start(prep: Preparation, channel: Channel) -> None:
     """Tell that all is done, wait until it is recorded, then for `start`."""
     if prep.filter is not None and prep.filter.listener:
         # Its descriptor has to reach the agent while somebody is there to hand it on.
-        channel.send(words.LISTENER, prep.filter.load())
-        _expect(channel, words.GO)
+        from libcontainer.seccomp import notify
+
+        notify.load(prep.filter, channel)
     # A parent that ends from now on has done its part, or closes the channel before it has.
     attributes.prctl(attributes.PR_SET_PDEATHSIG, 0)
     channel.send(words.READY)

@@ -53,10 +53,14 @@ def send_on(channel: _socket.socket, payload: bytes, fd: int) -> None:
     channel.sendmsg([payload], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
 
 
-def receive(connection: int) -> int:
-    """The descriptor that send() sent, close-on-exec; -1 if the sender ended before."""
+def receive(connection: int, timeout: float | None = None) -> int:
+    """The descriptor that send() sent, close-on-exec; -1 if the sender ended before.
+
+    Closes `connection`. Raises OSError, also after `timeout` seconds.
+    """
     channel = _socket.socket(fileno=connection)
     try:
+        channel.settimeout(timeout)
         room = _socket.CMSG_SPACE(_INT_WIDTH)
         _, ancillary, _, _ = channel.recvmsg(4096, room, _socket.MSG_CMSG_CLOEXEC)
     finally:
@@ -103,7 +107,13 @@ def _open_master(root_fd: int) -> int:
         if kernel.fstatfs_type(place) != _DEVPTS_SUPER_MAGIC:
             raise Error("process.terminal: /dev/ptmx does not lead to a devpts of the container")
         flags = posix.O_RDWR | posix.O_NOCTTY | posix.O_CLOEXEC
-        return posix.open(paths.fd_path(place), flags)
+        master = posix.open(paths.fd_path(place), flags)
+        # For `exec` that was the container's /proc, which may be a directory of the image's.
+        opened = posix.fstat(master)
+        if (opened.st_dev, opened.st_ino) != (status.st_dev, status.st_ino):
+            posix.close(master)
+            raise Error("process.terminal: /proc of the container is no procfs")
+        return master
     finally:
         posix.close(place)
 

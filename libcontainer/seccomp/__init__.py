@@ -61,15 +61,17 @@ class Filter:
     """A filter ready to be loaded.
 
     `program` is an array of struct sock_filter, `flags` are seccomp(2)'s, `listener` tells whether
-    load() returns a descriptor for the agent at `linux.seccomp.listenerPath`.
+    load() returns a descriptor for the agent at `linux.seccomp.listenerPath`. That goes through
+    `outbox` and `inbox`, two connected sockets (notify.py).
     """
 
-    __slots__ = ("flags", "listener", "program")
+    __slots__ = ("flags", "inbox", "listener", "outbox", "program")
 
     def __init__(self, program: bytes, flags: int) -> None:
         self.program = program
         self.flags = flags
         self.listener = bool(flags & _LISTENER)
+        self.inbox = self.outbox = -1
 
     def load(self) -> int:
         """Put the filter in force for the calling process; the listener's descriptor or -1.

@@ -2,26 +2,34 @@
 
 The descriptor is born in init by loading the filter, which is in force from then on, also for the
 calls that hand the descriptor over. Were one of them to be answered by the agent, init would wait
-for an agent that waits for init. So init only writes the descriptor's number into its channel
-(that is why profiles may not have SCMP_ACT_NOTIFY for write(2)), and the host takes a copy with
-pidfd_getfd(2). From there on the agent can answer for init, and does.
+for an agent that waits for init. So before it loads the filter, init makes a helper: a process with
+the same table of descriptors, and no filter. Init only writes the listener's number into a pipe
+(that is why profiles may not have SCMP_ACT_NOTIFY for write(2)), and the helper sends the descriptor
+to the host. From there on the agent can answer for init, and does.
+
+pidfd_getfd(2) would need no helper, but the right to trace init. That is not dumpable, and its
+memory is the runtime's: only the host's root has the right.
 """
 
 from __future__ import annotations
 
 import _socket
 import posix
-from errno import ENOSYS
 from sys import byteorder
 
-from libc_bindings import namespaces
+from libc_bindings import namespaces, process, signals
 
+from .. import channel as words
+from .. import terminal
 from ..errors import Error
 from ..jsonio import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
+
+    from ..channel import Channel
+    from . import Filter
 
 # An agent that listens and has a full backlog must not hold the container up forever.
 _PATIENCE = 30.0
@@ -62,10 +70,50 @@ def connect(path: str) -> int:
         ) from None
 
 
+def load(filter: Filter, channel: Channel) -> None:
+    """In the container's process: load the `filter` and have its listener sent to the host.
+
+    Back when the agent has it. Raises OSError, Error.
+    """
+    here = posix.getpid()
+    reader, writer = posix.pipe2(posix.O_CLOEXEC)
+    helper = namespaces.clone(namespaces.CLONE_FILES)
+    if helper == 0:
+        _carry(filter.outbox, reader, here)
+    listener = filter.load()
+    posix.write(writer, b"%d" % listener)
+    channel.send(words.LISTENER)
+    if channel.receive()[0] != words.GO:
+        posix._exit(1)
+    posix.waitpid(helper, 0)
+    # While it is open here too, the end of the agent would leave the calls without an answer.
+    posix.close(listener)
+
+
+def _carry(outbox: int, reader: int, parent: int) -> NoReturn:
+    """The helper: send the descriptor whose number comes through the pipe."""
+    try:
+        # It has the pipe's other end too, and would never see an end of file.
+        process.prctl(process.PR_SET_PDEATHSIG, signals.SIGKILL)
+        if posix.getppid() == parent:
+            terminal.send(outbox, b"listener", int(posix.read(reader, 16)))
+    finally:
+        posix._exit(0)
+
+
 def hand_over(
-    agent: int, pid: int, listener: int, state: dict[str, Any], metadata: str = ""
+    agent: int, filter: Filter, pid: int, state: dict[str, Any], metadata: str = ""
 ) -> None:
-    """Send the agent the `listener` of process `pid`, and close both.  Raises Error."""
+    """On the host's side: pass the listener of process `pid` on to the agent.  Raises Error."""
+    # Else the end of the process would not be seen.
+    posix.close(filter.outbox)
+    try:
+        listener = terminal.receive(filter.inbox, _PATIENCE)
+    except OSError as error:
+        reason = _reason(error)
+        raise Error("cannot get the seccomp fd from the container: " + reason) from None
+    if listener == -1:
+        raise Error("cannot get the seccomp fd from the container: its process has ended")
     socket = _socket.socket(fileno=agent)
     try:
         send_listener(socket, listener, process_state(state, pid, metadata))
@@ -86,25 +134,6 @@ def send_listener(socket: _socket.socket, listener: int, message: dict[str, Any]
             sent += socket.send(data[sent:])
     except OSError as error:
         raise Error("cannot send seccomp fd to the seccomp agent: " + _reason(error)) from None
-
-
-def fetch(pid: int, number: int) -> int:
-    """A copy of the listener, descriptor `number` of process `pid`.
-
-    pidfd_getfd(2) asks for the right to trace the process. Raises Error.
-    """
-    pidfd = -1
-    try:
-        pidfd = namespaces.pidfd_open(pid)
-        if pidfd == -1:
-            raise OSError(ENOSYS, "")
-        return namespaces.pidfd_getfd(pidfd, number)
-    except OSError as error:
-        reason = "it needs Linux 5.6" if error.errno == ENOSYS else _reason(error)
-        raise Error("cannot get the seccomp fd from the container's process: " + reason) from None
-    finally:
-        if pidfd != -1:
-            posix.close(pidfd)
 
 
 def _reason(error: OSError) -> str:

@@ -26,7 +26,7 @@ pytestmark = [
 
 MKDIRS = ["mkdir", "mkdirat"]
 SIGSYS = 31
-APPLETS = ["sh", "mkdir", "stat", "chmod", "touch", "true", "sleep", "ls", "wc", "grep"]
+APPLETS = ["sh", "mkdir", "stat", "chmod", "touch", "true", "sleep", "ls", "wc", "grep", "cut"]
 
 
 class Bundle:
@@ -325,6 +325,56 @@ def test_notify_calls_that_init_makes_itself(bundle: Bundle, agent: Agent, new_p
     bundle.set(notify(agent.path, *names), "true", new_privs)
     status, output = bundle.run()
     assert (status, output) == (0, "")
+
+
+@pytest.mark.needs("program:setpriv", "userns")
+@pytest.mark.parametrize("verb", ["run", "exec"])
+@both
+def test_notify_of_an_ordinary_user(scratch: pathlib.Path, verb: str, new_privs: bool) -> None:
+    """The host's side may not look into the container's process; sendmsg(2) is notified, too."""
+    made = Bundle(scratch / "bundle")
+    (made.path / "config.json").unlink()
+    subprocess.run([RUNC, "spec", "--rootless"], cwd=made.path, check=True)
+    made.config = json.loads((made.path / "config.json").read_text())
+    made.config["process"]["terminal"] = False
+    for kind in ("uidMappings", "gidMappings"):
+        made.config["linux"][kind][0]["hostID"] = 1000
+    shutil.copy(RUNC, scratch / "runc")
+    agent = Agent(str(scratch / "agent.sock"))
+    os.chmod(agent.path, 0o777)
+    calls = ["sendmsg", "sendto", "close", "read", "execve", "wait4", "exit_group"]
+    calls += ["chmod", "fchmod", "fchmodat"]
+    script = "chmod 700 /dev 2>&1 | grep 'No medium' && test $(ls /proc/self/fd | wc -l) = 4"
+    made.set(notify(agent.path, *calls), script if verb == "run" else "sleep 1000", new_privs)
+    subprocess.run(["chown", "-R", "1000:1000", str(made.path)], check=True)
+
+    def as_user(*words: str) -> tuple[int, str]:
+        user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
+        command = [*user, str(scratch / "runc"), "--root", str(made.root), *words]
+        (made.path / "config.json").write_text(json.dumps(made.config))
+        with open(scratch / "output", "w+b") as output:
+            arguments: Any = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
+            done = subprocess.run(command, cwd=made.path, timeout=60, check=False, **arguments)
+            output.seek(0)
+            return done.returncode, output.read().decode(errors="replace")
+
+    try:
+        status, output = as_user("run", *(["-d"] if verb == "exec" else []), "c1")
+        assert status == 0, output
+        if verb == "exec":
+            status, output = as_user("exec", "c1", "/bin/sh", "-c", script)
+            assert status == 0, output
+        assert [message["state"]["status"] for message in agent.messages] == (
+            ["creating"] if verb == "run" else ["creating", "running"]
+        )
+        # The helper that carried the listener is gone, and no zombie of it is left.
+        if verb == "exec":
+            assert (
+                "Z" not in as_user("exec", "c1", "/bin/sh", "-c", "cut -d' ' -f3 /proc/*/stat")[1]
+            )
+    finally:
+        as_user("delete", "--force", "c1")
+        agent.close()
 
 
 def test_listener_path_without_notify_is_ignored(bundle: Bundle) -> None:

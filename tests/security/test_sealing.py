@@ -343,6 +343,22 @@ posix.execv(program, [program, "-ISB", "-c", sys.argv[2]])
     assert done.returncode == 0, done.stderr.decode()
 
 
+@pytest.mark.parametrize("way", ["as root", "without CAP_SYS_ADMIN"])
+def test_an_architecture_on_which_it_was_not_tried(way: str, copy: str) -> None:
+    """aarch64: the interpreter is started again, from a read-only mount or from memory."""
+    script = """
+class Machine:
+    machine = "aarch64"
+posix.uname = lambda: Machine
+assert not libc.exchangeable() and not libc.replaceable_later()
+assert sealing.seal(deferrable=True) and sealing.is_sealed()
+print(posix.readlink("/proc/self/exe"))
+"""
+    drop = None if way == "as root" else drop_admin
+    place = succeed(copy, PROLOGUE + script, preexec_fn=drop)
+    assert place.startswith("/memfd:") == (drop is not None)
+
+
 def test_threads_make_it_fall_back(copy: str) -> None:
     script = """
 import threading, time

@@ -21,9 +21,10 @@ from typing import Any, Callable
 import pytest
 
 from libc_bindings import seccomp as kernel
-from libcontainer import seccomp
+from libcontainer import channel as words
+from libcontainer import seccomp, terminal
 from libcontainer.errors import Error
-from libcontainer.seccomp import notify
+from libcontainer.seccomp import Filter, notify
 from tests.unit.seccomp_machine import (
     attempt,
     attempt_status,
@@ -312,7 +313,7 @@ def answer_one(listener: int, value: int, error: int) -> tuple[int, int]:
 
 @pytest.mark.parametrize("abstract", [False, True])
 def test_listener_reaches_the_agent(abstract: bool, tmp_path: pathlib.Path) -> None:
-    """All the way: init loads, tells the number, the host fetches and sends, the agent answers."""
+    """All the way: init loads, its helper sends, the host hands over, the agent answers."""
     path = "@seccomp-test-%d" % os.getpid() if abstract else str(tmp_path / "agent.sock")
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     server.bind("\0" + path[1:] if abstract else path)
@@ -322,7 +323,8 @@ def test_listener_reaches_the_agent(abstract: bool, tmp_path: pathlib.Path) -> N
     )
     made = ready(profile, tmp_path)
     assert made.listener
-    read_end, write_end = os.pipe()
+    made.inbox, made.outbox = terminal.pair()
+    ours, theirs = words.pair()
     agent = notify.connect(path)
     pid = os.fork()
     if pid == 0:
@@ -331,15 +333,15 @@ def test_listener_reaches_the_agent(abstract: bool, tmp_path: pathlib.Path) -> N
             os.close(agent)
             signal.setitimer(signal.ITIMER_REAL, 20)
             kernel_nnp()
-            os.write(write_end, b"%d" % made.load())
+            ours.close()
+            notify.load(made, theirs)
             posix._exit(0 if (syscall(MKDIR, 0, 0), syscall(MKDIR, 0, 0)) == (77, -123) else 1)
         finally:
             posix._exit(99)
-    number = int(os.read(read_end, 20))
+    assert ours.receive() == (words.LISTENER, None)
     state = {"ociVersion": "1.3.0", "id": "c1", "status": "creating", "pid": pid, "bundle": "/b"}
     state["annotations"] = {"long": "x" * 300000}
-    listener = notify.fetch(pid, number)
-    sender = threading.Thread(target=notify.hand_over, args=(agent, pid, listener, state, "bar"))
+    sender = threading.Thread(target=notify.hand_over, args=(agent, made, pid, state, "bar"))
     sender.start()
     connection, _ = server.accept()
     fds = array.array("i")
@@ -352,6 +354,7 @@ def test_listener_reaches_the_agent(abstract: bool, tmp_path: pathlib.Path) -> N
             break
         data += chunk
     sender.join()
+    ours.send(words.GO)
     message = json.loads(data)
     assert list(message) == ["ociVersion", "fds", "pid", "metadata", "state"]
     assert message["fds"] == ["seccompFd"]
@@ -360,8 +363,9 @@ def test_listener_reaches_the_agent(abstract: bool, tmp_path: pathlib.Path) -> N
     assert answer_one(fds[0], 77, 0) == (pid, MKDIR)
     assert answer_one(fds[0], 0, -123) == (pid, MKDIR)
     assert os.waitpid(pid, 0)[1] == 0
-    for fd in (*fds, read_end, write_end):
-        os.close(fd)
+    os.close(fds[0])
+    ours.close()
+    theirs.close()
     connection.close()
     server.close()
 
@@ -397,10 +401,9 @@ def test_no_listener_path(tmp_path: pathlib.Path) -> None:
         ready(default_allow(rule("mkdir", "SCMP_ACT_NOTIFY")), tmp_path)
 
 
-def test_process_that_is_gone(tmp_path: pathlib.Path) -> None:
-    pid = os.fork()
-    if pid == 0:
-        posix._exit(0)
-    os.waitpid(pid, 0)
-    with pytest.raises(Error, match="cannot get the seccomp fd from the container's process"):
-        notify.fetch(pid, 5)
+def test_process_that_is_gone() -> None:
+    """Before its listener was sent: no wait for ever."""
+    filter = Filter(b"", 0)
+    filter.inbox, filter.outbox = terminal.pair()
+    with pytest.raises(Error, match="cannot get the seccomp fd from the container: its process"):
+        notify.hand_over(-1, filter, 1, {})
