@@ -285,22 +285,24 @@ def verb_help(name: str) -> str:
 
 def option_rows(options: tuple[Option, ...]) -> list[tuple[str, str]]:
     """Return the two columns of a list of options, the hidden ones left out."""
-    standing = defaults(options)
     rows = []
-    for words, _, metavar, text in options:
+    for option in options:
+        words, _, metavar, text = option
         if not text:
             continue
-        first = words.split()[0]
         value = " " + metavar if metavar else ""
         left = ", ".join(option_name(word) + value for word in words.split())
-        default = standing[first]
-        if first == "root":
-            default = "/run/runc"
-        shown = ' (default: "%s")' % default if default else ""
-        if first == "interval":
-            shown = " (default: 5s)"
-        rows.append((left, text + shown))
+        rows.append((left, text + default_of(option)))
     return rows
+
+
+def default_of(option: Option) -> str:
+    """Return ` (default: …)` as it stands behind the text of an option, or nothing."""
+    first = option[0].split()[0]
+    if first == "interval":
+        return " (default: 5s)"
+    default = "/run/runc" if first == "root" else defaults((option,))[first]
+    return ' (default: "%s")' % default if default else ""
 
 
 def table(rows: list[tuple[str, str]]) -> str:

@@ -80,3 +80,24 @@ def test_fish(line: str, expected: str, place: str) -> None:
 
 def test_zsh_reads_it() -> None:
     shell("zsh", "-f", "-n", DIRECTORY + "/_runc")
+
+
+# Types the line and a tab into an interactive zsh, and shows what the completion offered.
+ZSH = """
+zmodload zsh/zpty
+zpty z "PS1= TERM=dumb zsh -f -i"
+zpty -w z "fpath=($1 \\$fpath); autoload -Uz compinit; compinit -u -D; LISTMAX=1000"
+zpty -w z "zstyle ':completion:*' list-prompt ''; PS1=; stty -echo; echo rea''dy"
+zpty -m -r z seen "*ready*"
+zpty -n -w z "$2"$'\\t\\t'
+sleep 1
+while zpty -r -t z more; do print -rn -- $more; done
+zpty -d z
+"""
+
+
+@pytest.mark.parametrize(("line", "expected"), CASES)
+def test_zsh(line: str, expected: str, place: str) -> None:
+    told = shell("zsh", "-f", "-c", ZSH, "zsh", DIRECTORY, line.replace("ROOT", place))
+    for word in expected.split():
+        assert word in told, told
