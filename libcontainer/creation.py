@@ -115,11 +115,13 @@ def run(root: str, container_id: str, bundle: str, **options: Any) -> int:
         _start(creation)
         posix.close(made.directory)
         status = supervise.wait(creation.pid, relay)
+        log.debug(f"host: the program has ended, exit status {status}")
     finally:
         supervise.restore_terminal(relay)
     if not chosen.keep:
         try:
             container.delete(root, container_id, force=True)
+            log.debug("host: the container is deleted")
         except Error as error:
             log.warning(f"unable to destroy container: {error}")
     return status
@@ -143,6 +145,7 @@ def _start(creation: Creation) -> None:
         # Init's end closes at its execve(2), or when it could not do that and has said so.
         channel.receive()
         channel.close()
+        log.debug("host: the program runs")
         container.run_hooks(made, "poststart", state.RUNNING)
     except BaseException:
         _undo(creation)
@@ -169,10 +172,13 @@ def _create(root: str, container_id: str, options: Options) -> Creation:
     try:
         # What cannot be had must be known before anything is made.
         creation.manager = _cgroup_manager(container_id, spec, options, rootless_cgroups)
+        log.debug("host: the id is reserved, the cgroup chosen")
         prep = _prepare(creation, bundle)
+        log.debug("host: all that init needs is looked up and open")
         made.data = _first_state(made, spec, bundle, creation.manager, options, rootless_cgroups)
         made.save_config(spec)
         made.save()
+        log.debug("host: state.json is written")
         _make_init(creation, prep)
         _accompany(creation, prep)
     except BaseException:
@@ -199,6 +205,7 @@ def _load(options: Options) -> tuple[Any, str, bool]:
     rootless_cgroups = _rootless_cgroups(options.rootless)
     config.check(spec, options.no_pivot, posix.geteuid() != 0, rootless_cgroups)
     config.check_host(spec, bundle)
+    log.debug("host: config.json is read and in order")
     # Sealing may start the program again, with the same arguments: from where it was started.
     posix.fchdir(start)
     posix.close(start)
@@ -463,6 +470,7 @@ def _make_init(creation: Creation, prep: init.Preparation) -> None:
     creation.channel = ours
     # Init goes into its cgroups itself: being moved takes 5 to 15 ms (see cgroups/entrance.py).
     _make_cgroups(creation, prep)
+    log.debug("host: the cgroup is made")
     prep.entrance = creation.manager.entrance()
     prep.plan.cgroup = prep.entrance.cgroup_fd
     pid = namespaces.spawn(prep.plan)
@@ -475,6 +483,7 @@ def _make_init(creation: Creation, prep: init.Preparation) -> None:
                 posix.close(fd)
         init.run(prep, theirs)
     creation.pid = pid
+    log.debug(f"host: init is process {pid}")
     theirs.close()
     prep.plan.close()
     prep.sources.close()
@@ -506,6 +515,7 @@ def _accompany(creation: Creation, prep: init.Preparation) -> None:
     try:
         if _has_new_user_namespace(linux):
             namespaces.write_id_maps(pid, linux["uidMappings"], linux["gidMappings"])
+            log.debug("host: the user namespace's ids are mapped")
             channel.send(words.MAPPED)
         if prep.plan.new & kernel.CLONE_NEWTIME:
             _write_time_offsets(creation, channel)
@@ -524,11 +534,13 @@ def _accompany(creation: Creation, prep: init.Preparation) -> None:
             # Not of /proc/PID: init may be on its way to a namespace that it joins.
             network = namespaces.path_of(spec, "network") or f"/proc/{pid}/ns/net"
             netdevices.move(linux["netDevices"], network)
+        log.debug("host: init is in its cgroup, limits are set; now its mounts and privileges")
         channel.send(words.PLACED)
         _converse(creation, prep, channel)
         if prep.plan.has(kernel.CLONE_NEWUSER):
             process.set_limits(pid, spec["process"])
         _record(creation)
+        log.debug("host: the container is created, and state.json says so")
         channel.send(words.GO)
     except (OSError, Error) as error:
         why = channel.last_words()

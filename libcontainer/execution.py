@@ -187,6 +187,7 @@ def execute(
     if status == state.PAUSED and not ignore_paused:
         raise Error("cannot exec in a paused container (use --ignore-paused to override)")
     spec = made.config()
+    log.debug(f"host: the container is {status}, its config read")
     if process is None:
         process = _process_of(made, args)
         _set_options(process, env, cwd, user, additional_gids, capabilities, no_new_privs)
@@ -223,6 +224,7 @@ def execute(
             # it is moved, in between.
             execution.entrance = _entrance(execution.manager, cgroup, made.pid)
         pid, channel = _spawn(execution, made, console_socket)
+        log.debug(f"host: the process is {pid}")
     except (Error, OSError):
         if made.init_lives():
             raise
@@ -230,6 +232,7 @@ def execute(
         raise Error("cannot exec in a stopped container") from None
     try:
         _accompany(execution, made, pid, channel, cgroup)
+        log.debug("host: the process has joined the container")
         creation.tell_pid(pid, pid_file, pidfd_socket, b"setns")
         if not detach:
             relay = supervise.terminal_relay(execution.terminal)
@@ -237,6 +240,7 @@ def execute(
         # The other end closes at the execve(2), or when that failed and the process has said so.
         channel.receive()
         channel.close()
+        log.debug("host: the program runs")
     except BaseException as error:
         if relay is not None:
             supervise.restore_terminal(relay)
@@ -248,7 +252,9 @@ def execute(
     if detach:
         return 0
     try:
-        return supervise.wait(pid, relay)
+        exit_status = supervise.wait(pid, relay)
+        log.debug(f"host: the program has ended, exit status {exit_status}")
+        return exit_status
     finally:
         supervise.restore_terminal(relay)
 

@@ -119,6 +119,7 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
         channel.send(words.TIMED)
         _expect(channel, words.GO)
         namespaces.enter_time_namespace()
+    log.debug("init: in its namespaces")
     # Whatever enters or looks at the container's namespaces must not reach into this memory.
     attributes.prctl(attributes.PR_SET_DUMPABLE, 0)
     posix.setsid()
@@ -130,11 +131,13 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
     root_fd = rootfs.bind_root(spec, prep.bundle)
     # The cgroup namespace's root is the cgroup that its maker is in; cgroup mounts show it.
     _expect(channel, words.PLACED)
+    log.debug("init: placed in its cgroup by the host's side")
     # Not before: what it allocates from here on is the container's.
     prep.entrance.enter_memory()
     if prep.plan.new & kernel.CLONE_NEWCGROUP:
         kernel.unshare(kernel.CLONE_NEWCGROUP)
     rootfs.mount_all(root_fd, spec, prep.sources, prep.cgroup)
+    log.debug("init: all is mounted")
     rootfs.make_devices(root_fd, spec, bind=prep.plan.has(kernel.CLONE_NEWUSER))
     _meet_host_hooks(prep, channel)
     hooks.run(
@@ -150,7 +153,9 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
     _set_labels(proc)
     procfs.release()
     close_imports()
+    log.debug("init: devices, hooks, sysctls, terminal are done")
     rootfs.pivot(root_fd, spec, prep.no_pivot)
+    log.debug("init: the root file system is entered, the host's is gone")
     if spec.get("hostname"):
         kernel.sethostname(spec["hostname"])
     if spec.get("domainname"):
@@ -160,6 +165,7 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
     process.apply_scheduling(proc, linux)
     process.apply_personality(linux.get("personality"))
     process.apply_memory_policy(linux.get("memoryPolicy"))
+    log.debug("init: paths are masked and read-only, scheduling is set")
     _take_identity(prep, proc)
     program = process.find_program(proc["args"][0], environ)
     log.debug("init: closing the pipe to signal completion")

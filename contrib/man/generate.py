@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from libcontainer import version  # noqa: E402
-from libcontainer.commandline import GLOBALS, HELP, VERBS  # noqa: E402
-from libcontainer.commandline.texts import (  # noqa: E402
+from libcontainer import version
+from libcontainer.commandline import GLOBALS, HELP, VERBS
+from libcontainer.commandline.texts import (
     ABOUT,
     ARGUMENTS,
     DESCRIPTIONS,
     EXAMPLES,
 )
-from libcontainer.commandline.usage import default_of, option_name  # noqa: E402
+from libcontainer.commandline.usage import default_of, option_name
 
 if TYPE_CHECKING:
     from libcontainer.commandline import Option

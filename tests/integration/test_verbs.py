@@ -225,6 +225,17 @@ def test_debug_is_a_story(bundle: Any) -> None:
         assert re.fullmatch(
             r'time="[^"]+" level=debug msg=.* elapsed=[\d.]+ms step=[\d.]+ms', line
         ), line
+    # Both sides tell theirs, from the config to the end.
+    for step in (
+        "host: config.json is read",
+        "host: init is process",
+        "init: all is mounted",
+        "init: the root file system is entered",
+        "host: the program runs",
+        "host: the program has ended, exit status 0",
+        "host: the container is deleted",
+    ):
+        assert step in done.stderr, step
 
 
 def test_default_spec_runs(bundle: Any) -> None:
