@@ -260,18 +260,31 @@ def _cgroup_manager(container_id: str, spec: Any, options: Options, rootless: bo
         rootless=rootless,
         annotations=spec.get("annotations"),
         devices=linux.get("devices"),
-        owner=_host_id_of_root(linux.get("uidMappings")),
+        owner=_cgroup_owner(spec),
     )
     manager.check()
     return manager
 
 
-def _host_id_of_root(mappings: Any) -> int | None:
-    """The host's uid behind uid 0 of a user namespace; None without one."""
-    for mapping in mappings or ():
-        if mapping["containerID"] == 0:
-            return int(mapping["hostID"])
+def _cgroup_owner(spec: Any) -> int | None:
+    """The host's uid of the process, if it gets a cgroup namespace with a writable /sys/fs/cgroup."""
+    linux = spec.get("linux") or {}
+    kinds = [entry["type"] for entry in linux.get("namespaces") or ()]
+    if "cgroup" not in kinds or not any(map(_is_writable_cgroup, spec.get("mounts") or ())):
+        return None
+    uid = int((spec["process"].get("user") or {}).get("uid", 0))
+    if "user" not in kinds:
+        return uid or None
+    for mapping in linux.get("uidMappings") or ():
+        if 0 <= uid - mapping["containerID"] < mapping["size"]:
+            return int(mapping["hostID"]) + uid - int(mapping["containerID"])
     return None
+
+
+def _is_writable_cgroup(mount: Any) -> bool:
+    if mount.get("source") != "cgroup" or mount["destination"].rstrip("/") != "/sys/fs/cgroup":
+        return False
+    return "ro" not in (mount.get("options") or ())
 
 
 def _prepare(creation: Creation, bundle: str) -> init.Preparation:
