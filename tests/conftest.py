@@ -47,7 +47,7 @@ def lacking(thing: str) -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = Path(str(item.fspath)).parent.name
-        needs_root = folder in ("integration", "security", "engines")
+        needs_root = folder in ("integration", "security", "engines", "systemd")
         if (needs_root or item.get_closest_marker("root")) and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root"))
         for marker in item.iter_markers("needs"):
@@ -128,6 +128,8 @@ class Bundle:
         self.rootfs = path / "rootfs"
         self.root = path.parent / "state"
         self.id = f"test-{uuid.uuid4().hex[:12]}"
+        self.options: tuple[str, ...] = ()
+        """Global options for every verb, such as --systemd-cgroup."""
         self.environment = {"PATH": os.environ["PATH"], "HOME": "/root"}
         path.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "-a", rootfs, str(self.rootfs)], check=True)
@@ -145,7 +147,7 @@ class Bundle:
 
     def command(self, *args: str) -> list[str]:
         """The command line of a verb, with the state root in front."""
-        return [self.runc, "--root", str(self.root), *args]
+        return [self.runc, "--root", str(self.root), *self.options, *args]
 
     def call(self, *args: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Call a verb: `call("state", id)`; text output, 60 seconds at most."""
