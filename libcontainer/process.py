@@ -328,7 +328,8 @@ def find_program(name: str, environ: dict[bytes, bytes]) -> bytes:
     if b"/" in encoded:
         fault = _not_executable(encoded)
         if fault == errno.EISDIR:
-            raise Error(f'exec: "{name}": is a directory')
+            # Engines know one half or the other as exit status 126: Docker before 25 only EACCES.
+            raise Error(f'exec: "{name}": is a directory: permission denied')
         if fault == errno.EACCES:
             raise Error(f'exec: "{name}": permission denied')
         if fault:

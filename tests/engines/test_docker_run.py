@@ -91,6 +91,7 @@ ERRORS: list[tuple[str, list[str], int]] = [
     ("missing program", [IMAGE, "nosuch"], 127),
     ("missing absolute program", [IMAGE, "/nosuch"], 127),
     ("not executable", [IMAGE, "/etc/passwd"], 126),
+    ("directory", [IMAGE, "/etc"], 126),
     ("missing working directory's program", ["-w", "/etc", IMAGE, "./nosuch"], 127),
     ("bad mount", ["--mount", "type=bind,src=/nosuch,dst=/x", IMAGE, "true"], 125),
     ("bad device", ["--device", "/dev/nosuch", IMAGE, "true"], 127),

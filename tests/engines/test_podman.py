@@ -198,6 +198,7 @@ def test_run(both: Both, name: str, args: list[str], script: str, status: int) -
         ((IMAGE, "nosuch"), 127),
         ((IMAGE, "/nosuch"), 127),
         ((IMAGE, "/etc/passwd"), 126),
+        ((IMAGE, "/etc"), 126),
         (("-v", "/nosuch:/x", IMAGE, "true"), 125),
         (("-w", "/nosuch", IMAGE, "true"), 126),
         (("--device", "/dev/nosuch", IMAGE, "true"), 125),

@@ -97,7 +97,7 @@ def test_not_executable(bundle: Bundle, way: str) -> None:
 
 
 def test_directory(bundle: Bundle, way: str) -> None:
-    fails(bundle, way, "/bin", 'exec: "/bin": is a directory')
+    fails(bundle, way, "/bin", 'exec: "/bin": is a directory: permission denied')
 
 
 def test_dangling_link(bundle: Bundle, way: str) -> None:
