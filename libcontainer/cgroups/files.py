@@ -14,13 +14,15 @@ from libcontainer.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Iterator
 
 RESOURCES = "linux.resources."
 """Where the properties that errors name stand in the config."""
 
 journal: list[tuple[str, str, str]] | None = None
 """While a list: (path, text before, value) of every limit written, for an update to undo."""
+
+_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 _GONE = (errno.ENOENT, errno.ENODEV)
 """What the kernel says of a cgroup that is removed: ENODEV on a file that was open before."""
@@ -161,13 +163,16 @@ def remove(path: str) -> None:
     except OSError as failure:
         if failure.errno == errno.ENOENT:
             return
-    # Listing tells a cgroup that never was (a read-only mount says EROFS for any) from a full one.
+    # Looking tells a cgroup that never was (a read-only mount says EROFS for any) from a full one.
     try:
-        below = _children(path)
+        for cgroup in _below(path):
+            _remove_empty(cgroup)
     except FileNotFoundError:
         return
-    for child in below:
-        remove(child)
+    _remove_empty(path)
+
+
+def _remove_empty(path: str) -> None:
     delay = 0.001
     while True:
         try:
@@ -182,9 +187,48 @@ def remove(path: str) -> None:
         delay *= 2
 
 
-def _children(path: str) -> list[str]:
-    with posix.scandir(path) as entries:
-        return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+def _below(directory: str) -> Iterator[str]:
+    """Every cgroup below one, the deepest first; each path is good until the next is asked for.
+
+    A container with a cgroup mount can nest them deeper than Python's stack and than a path is
+    long, so there is one descriptor that goes down and up again. OSError for `directory`.
+    """
+    here = posix.open(directory, _DIRECTORY)
+    try:
+        passed: list[tuple[str, list[str]]] = []
+        left = _children(here)
+        while left or passed:
+            if left:
+                name = left.pop()
+                try:
+                    child = posix.open(name, _DIRECTORY, dir_fd=here)
+                except OSError as failure:
+                    if failure.errno not in _GONE:
+                        raise
+                    continue
+                posix.close(here)
+                here = child
+                passed.append((name, left))
+                left = _children(here)
+            else:
+                parent = posix.open("..", _DIRECTORY, dir_fd=here)
+                posix.close(here)
+                here = parent
+                name, left = passed.pop()
+                yield "/proc/self/fd/%d/%s" % (here, name)
+    finally:
+        posix.close(here)
+
+
+def _children(fd: int) -> list[str]:
+    try:
+        with posix.scandir(fd) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError as failure:
+        # Removed meanwhile.
+        if failure.errno not in _GONE:
+            raise
+        return []
 
 
 def pids(directory: str) -> list[int]:
@@ -202,9 +246,9 @@ def pids(directory: str) -> list[int]:
 def all_pids(directory: str) -> list[int]:
     """The processes of a cgroup and of all below it; OSError only for the cgroup itself."""
     found = pids(directory)
-    for child in _children(directory):
+    for cgroup in _below(directory):
         try:
-            found += all_pids(child)
+            found += pids(cgroup)
         except OSError as failure:
             if failure.errno not in _GONE:
                 raise

@@ -18,6 +18,7 @@ import posix
 from errno import ENOSYS, EPERM
 
 from libc_bindings import mounts as libc
+from libc_bindings.paths import mount_id
 
 from ..errors import Error
 
@@ -99,7 +100,7 @@ def top_of(covered_fd: int) -> int:
     """
     path = posix.readlink(place(covered_fd))
     fd = posix.open(path, _O_PLACE | posix.O_NOFOLLOW)
-    if posix.readlink(place(fd)) != path:
+    if posix.readlink(place(fd)) != path or mount_id(fd) == mount_id(covered_fd):
         posix.close(fd)
         raise Error(f"{path}: the mount point was moved while it was mounted on")
     return fd
