@@ -223,7 +223,14 @@ def update(command: Command, root: str) -> int:
     from libcontainer import control
     from libcontainer.commandline.limits import resources
 
-    control.update(root, command.arguments[0], resources(command.options, command.given))
+    options = command.options
+    control.update(
+        root,
+        command.arguments[0],
+        resources(options, command.given),
+        l3_schema=options["l3-cache-schema"],
+        bandwidth_schema=options["mem-bw-schema"],
+    )
     return 0
 
 

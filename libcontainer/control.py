@@ -31,10 +31,17 @@ def resume(root: str, container_id: str) -> None:
     cgroups.restore(container.data["cgroup"]).thaw()
 
 
-def update(root: str, container_id: str, changes: dict[str, Any]) -> None:
+def update(
+    root: str,
+    container_id: str,
+    changes: dict[str, Any],
+    *,
+    l3_schema: str = "",
+    bandwidth_schema: str = "",
+) -> None:
     """Merge `changes` (as linux.resources) over the container's limits, and enforce them.
 
-    On any error the limits are as before. Device rules are not touched.
+    The schemas are linux.intelRdt's. On any error all is as before. Device rules are not touched.
     """
     from libcontainer.cgroups import update as limits
 
@@ -45,8 +52,21 @@ def update(root: str, container_id: str, changes: dict[str, Any]) -> None:
     linux = config.setdefault("linux", {})
     before = linux.get("resources") or {}
     manager = cgroups.restore(container.data["cgroup"])
-    linux["resources"] = limits.update(manager, before, changes)
-    container.save_config(config)
+    if not (l3_schema or bandwidth_schema):
+        linux["resources"] = limits.update(manager, before, changes)
+        return container.save_config(config)
+    from libcontainer import intelrdt
+
+    rdt = linux.get("intelRdt")
+    former = dict(rdt or {})
+    intelrdt.update(rdt, container.data, l3_schema, bandwidth_schema)
+    try:
+        linux["resources"] = limits.update(manager, before, changes)
+    except (Error, OSError):
+        schemas = former.get("l3CacheSchema", ""), former.get("memBwSchema", "")
+        intelrdt.update(former, container.data, *schemas)
+        raise
+    return container.save_config(config)
 
 
 def stats(root: str, container_id: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ _runc_options_of() {
     spec) echo "--bundle -b --rootless --help -h" ;;
     start) echo "--help -h" ;;
     state) echo "--help -h" ;;
-    update) echo "--resources -r --blkio-weight --cpu-period --cpu-quota --cpu-burst --cpu-share --cpu-rt-period --cpu-rt-runtime --cpuset-cpus --cpuset-mems --memory --cpu-idle --memory-reservation --memory-swap --pids-limit --help -h" ;;
+    update) echo "--resources -r --blkio-weight --cpu-period --cpu-quota --cpu-burst --cpu-share --cpu-rt-period --cpu-rt-runtime --cpuset-cpus --cpuset-mems --memory --cpu-idle --memory-reservation --memory-swap --pids-limit --l3-cache-schema --mem-bw-schema --help -h" ;;
     features) echo "--help -h" ;;
     *) echo "--debug --log --log-format --root --rootless --systemd-cgroup --help -h --version -v" ;;
     esac
@@ -73,6 +73,8 @@ _runc_value_of() {
     --memory-reservation) : ;;
     --memory-swap) : ;;
     --pids-limit) : ;;
+    --l3-cache-schema) : ;;
+    --mem-bw-schema) : ;;
     esac
 }
 
@@ -87,7 +89,7 @@ _runc() {
     done
     for ((i = 1; i < ${#words[@]}; i++)); do
         case ${words[i]} in
-        --additional-gids|--apparmor|--blkio-weight|--bundle|--cap|--cgroup|--console-socket|--cpu-burst|--cpu-idle|--cpu-period|--cpu-quota|--cpu-rt-period|--cpu-rt-runtime|--cpu-share|--cpuset-cpus|--cpuset-mems|--cwd|--env|--format|--interval|--kernel-memory|--kernel-memory-tcp|--log|--log-format|--memory|--memory-reservation|--memory-swap|--pid-file|--pidfd-socket|--pids-limit|--preserve-fds|--process|--process-label|--resources|--root|--rootless|--user|-b|-c|-e|-f|-g|-p|-r|-u)
+        --additional-gids|--apparmor|--blkio-weight|--bundle|--cap|--cgroup|--console-socket|--cpu-burst|--cpu-idle|--cpu-period|--cpu-quota|--cpu-rt-period|--cpu-rt-runtime|--cpu-share|--cpuset-cpus|--cpuset-mems|--cwd|--env|--format|--interval|--kernel-memory|--kernel-memory-tcp|--l3-cache-schema|--log|--log-format|--mem-bw-schema|--memory|--memory-reservation|--memory-swap|--pid-file|--pidfd-socket|--pids-limit|--preserve-fds|--process|--process-label|--resources|--root|--rootless|--user|-b|-c|-e|-f|-g|-p|-r|-u)
             [[ ${words[i]} == --root && -z $verb ]] && root=(--root "${words[i + 1]}")
             i=$((i + 1))
             ;;
@@ -100,7 +102,7 @@ _runc() {
 
     COMPREPLY=()
     case $prev in
-    --additional-gids|--apparmor|--blkio-weight|--bundle|--cap|--cgroup|--console-socket|--cpu-burst|--cpu-idle|--cpu-period|--cpu-quota|--cpu-rt-period|--cpu-rt-runtime|--cpu-share|--cpuset-cpus|--cpuset-mems|--cwd|--env|--format|--interval|--kernel-memory|--kernel-memory-tcp|--log|--log-format|--memory|--memory-reservation|--memory-swap|--pid-file|--pidfd-socket|--pids-limit|--preserve-fds|--process|--process-label|--resources|--root|--rootless|--user|-b|-c|-e|-f|-g|-p|-r|-u)
+    --additional-gids|--apparmor|--blkio-weight|--bundle|--cap|--cgroup|--console-socket|--cpu-burst|--cpu-idle|--cpu-period|--cpu-quota|--cpu-rt-period|--cpu-rt-runtime|--cpu-share|--cpuset-cpus|--cpuset-mems|--cwd|--env|--format|--interval|--kernel-memory|--kernel-memory-tcp|--l3-cache-schema|--log|--log-format|--mem-bw-schema|--memory|--memory-reservation|--memory-swap|--pid-file|--pidfd-socket|--pids-limit|--preserve-fds|--process|--process-label|--resources|--root|--rootless|--user|-b|-c|-e|-f|-g|-p|-r|-u)
         _runc_value_of "$prev"
         return
         ;;

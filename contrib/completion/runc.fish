@@ -112,6 +112,8 @@ complete -c runc -n '__fish_seen_subcommand_from update' -l cpu-idle -x -d '1 to
 complete -c runc -n '__fish_seen_subcommand_from update' -l memory-reservation -x -d 'memory that is left alone while the host has enough'
 complete -c runc -n '__fish_seen_subcommand_from update' -l memory-swap -x -d 'memory and swap together; -1 for no limit'
 complete -c runc -n '__fish_seen_subcommand_from update' -l pids-limit -x -d 'number of processes and threads; -1 for no limit'
+complete -c runc -n '__fish_seen_subcommand_from update' -l l3-cache-schema -x -d 'Intel RDTs schema for the L3 cache'
+complete -c runc -n '__fish_seen_subcommand_from update' -l mem-bw-schema -x -d 'Intel RDTs schema for memory bandwidth'
 complete -c runc -n '__fish_seen_subcommand_from update' -l help -s h -d 'show this help and exit'
 complete -c runc -n __runc_no_verb -a features -d 'show what this runtime can do, as JSON'
 complete -c runc -n '__fish_seen_subcommand_from features' -l help -s h -d 'show this help and exit'

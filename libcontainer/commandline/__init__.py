@@ -180,6 +180,8 @@ _UPDATE: tuple[Option, ...] = (
     ),
     ("memory-swap", TEXT, "BYTES", "memory and swap together; -1 for no limit"),
     ("pids-limit", NUMBER, "N", "number of processes and threads; -1 for no limit"),
+    ("l3-cache-schema", TEXT, "SCHEMA", "Intel RDT's schema for the L3 cache"),
+    ("mem-bw-schema", TEXT, "SCHEMA", "Intel RDT's schema for memory bandwidth"),
 )
 
 VERBS: dict[str, Verb] = {
