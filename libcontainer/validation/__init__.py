@@ -92,7 +92,13 @@ def check_object(value: Any, shape: dict[Any, Any], place: str, faults: Faults) 
         del value[name]
     for name in shape.get(REQUIRED, ()):
         if name not in value:
-            faults.append("%s: is required" % (place + "." + name if place else name))
+            where = place + "." + name if place else name
+            # Go, which runc reads its JSON with, takes `pagesize` for pageSize, and runc's suite has it.
+            for key in [key for key in value if key.lower() == name.lower()]:
+                value[name] = value.pop(key)
+                check(value[name], shape[name], where, faults)
+            if name not in value:
+                faults.append("%s: is required" % where)
     if RULE in shape and len(faults) == before:
         shape[RULE](value, place, faults)
 
