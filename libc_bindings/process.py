@@ -69,6 +69,11 @@ MPOL_FLAGS = {
 _prctl = bind("prctl", INT, ULONG, ULONG, ULONG, ULONG)
 
 
+def memset(address: int, byte: int, size: int) -> None:
+    """memset(3) of this process's own memory."""
+    bind("memset", ULONG, INT, ULONG, returns=None)(address, byte, size)
+
+
 def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:
     """prctl(2) for options that take numbers."""
     return check(_prctl(option, arg2, arg3, 0, 0), f"prctl {option}")

@@ -300,6 +300,11 @@ def _prepare(creation: Creation, bundle: str) -> init.Preparation:
         prep.state["annotations"] = spec["annotations"]
     prep.first_free_fd = options.first_free_fd
     prep.plan = namespaces.plan(spec)
+    # What is not dumpable only the host's root may look into: an ordinary user could neither exec in
+    # the created container, nor its hooks reach the namespaces. Nobody else is in these yet.
+    prep.visible = bool(
+        posix.geteuid() and prep.plan.new & kernel.CLONE_NEWUSER and not prep.plan.joined
+    )
     prep.maps_groups = maps_groups(proc, linux, prep.plan)
     prep.filter = seccomp_filter(linux.get("seccomp"), made.root)
     if proc.get("apparmorProfile") or proc.get("selinuxLabel") or linux.get("mountLabel"):

@@ -45,6 +45,7 @@ class Preparation:
         "sources",
         "spec",
         "state",
+        "visible",
     )  # fmt: skip
 
     spec: Any
@@ -73,6 +74,8 @@ class Preparation:
     """Whether setgroups(2) is allowed in there."""
     state: dict[str, Any]
     """The state that hooks get, without pid and status."""
+    visible: bool
+    """Whether those with privileges over its namespaces may look into it until `start`."""
 
 
 def run(prep: Preparation, channel: Channel) -> NoReturn:
@@ -121,7 +124,7 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
         namespaces.enter_time_namespace()
     log.debug("init: in its namespaces")
     # Whatever enters or looks at the container's namespaces must not reach into this memory.
-    attributes.prctl(attributes.PR_SET_DUMPABLE, 0)
+    attributes.prctl(attributes.PR_SET_DUMPABLE, prep.visible)
     posix.setsid()
     _join_keyring(prep, proc)
     if prep.plan.new & kernel.CLONE_NEWNET:
@@ -151,6 +154,8 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
     process.make_directory(root_fd, proc["cwd"])
     environ = process.environment(proc, root_fd)
     _set_labels(proc)
+    if prep.visible:
+        process.forget_environment(procfs)
     procfs.release()
     close_imports()
     log.debug("init: devices, hooks, sysctls, terminal are done")
@@ -174,6 +179,9 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
 
 def _wait_for_start(prep: Preparation, channel: Channel) -> None:
     """Tell that all is done, wait until it is recorded, then for `start`."""
+    if prep.visible:
+        # Changing the ids took it away (fs.suid_dumpable).
+        attributes.prctl(attributes.PR_SET_DUMPABLE, 1)
     if prep.filter is not None and prep.filter.listener:
         # Its descriptor has to reach the agent while somebody is there to hand it on.
         from libcontainer.seccomp import notify
@@ -186,6 +194,8 @@ def _wait_for_start(prep: Preparation, channel: Channel) -> None:
     _be_mortal()
     log.debug("init: about to wait on exec fifo")
     posix.read(prep.fifo, 1)
+    # What keeps others out while it is visible is that it has more capabilities: these go now.
+    attributes.prctl(attributes.PR_SET_DUMPABLE, 0)
 
 
 def _become(prep: Preparation, program: bytes, environ: dict[bytes, bytes]) -> None:

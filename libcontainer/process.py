@@ -308,6 +308,14 @@ def home_of(uid: int, root_fd: int) -> bytes:
     return b"/"
 
 
+def forget_environment(procfs: Any) -> None:
+    """Overwrite the caller's environment where /proc/PID/environ shows it (proc(5), env_start)."""
+    posix.environ.clear()
+    fields = procfs.read("self/stat").rpartition(b") ")[2].split()
+    start, end = int(fields[47]), int(fields[48])
+    kernel.memset(start, 0, end - start)
+
+
 def make_directory(root_fd: int, cwd: str) -> None:
     """Make the working directory where the image lacks it, while the caller may."""
     if cwd == "/":
