@@ -357,15 +357,15 @@ def preserved(first: int, count: int) -> int:
     return first + count
 
 
-def maps_groups(proc: Any, linux: Any, plan: namespaces.Plan) -> bool:
-    """Whether setgroups(2) works in there.
+def maps_groups(proc: Any, linux: Any, plan: namespaces.Plan) -> bool | None:
+    """Whether setgroups(2) works in there; None where that shows in there only.
 
     It is denied in a user namespace whose gid map an unprivileged writer made alone, and in all
     below. The additional groups of `proc` are left out where the namespace around us denies it.
     """
     if posix.geteuid() == 0:
         if not procfs.read("self/setgroups").startswith(b"deny"):
-            return True
+            return None if _joins_unknown_user_namespace(linux, plan) else True
         user = proc.get("user") or {}
         if user.get("additionalGids"):
             # Rootless engines pass on what the image's /etc/group says, mapped or not.
@@ -374,7 +374,15 @@ def maps_groups(proc: Any, linux: Any, plan: namespaces.Plan) -> bool:
         return False
     if not plan.has(kernel.CLONE_NEWUSER):
         return True
+    if _joins_unknown_user_namespace(linux, plan):
+        return None
     return not namespaces.is_only(linux.get("gidMappings") or [], posix.getegid())
+
+
+def _joins_unknown_user_namespace(linux: Any, plan: namespaces.Plan) -> bool:
+    """Whether its maps are somebody else's (a config that joins one need not tell them)."""
+    joins = plan.has(kernel.CLONE_NEWUSER) and not plan.new & kernel.CLONE_NEWUSER
+    return joins and not linux.get("gidMappings")
 
 
 def seccomp_filter(profile: Any, root: str) -> Any:

@@ -56,7 +56,7 @@ class _Execution:
         self.terminal = -1
         self.agent = -1
         self.first_free_fd = 3
-        self.maps_groups = True
+        self.maps_groups: bool | None = True
         self.keyring = ""
         """The name of the container's session keyring, if it has one."""
 

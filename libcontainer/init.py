@@ -70,8 +70,8 @@ class Preparation:
     sealed: bool
     no_pivot: bool
     new_keyring: bool
-    maps_groups: bool
-    """Whether setgroups(2) is allowed in there."""
+    maps_groups: bool | None
+    """Whether setgroups(2) is allowed in there, None if unknown."""
     state: dict[str, Any]
     """The state that hooks get, without pid and status."""
     visible: bool

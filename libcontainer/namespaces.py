@@ -43,13 +43,16 @@ class Plan:
         """The CLONE_NEW* flags of the namespaces to make."""
         self.joined = joined
         """(CLONE_NEW* flag, descriptor, path) of those to enter, in order."""
+        self._kinds = new
+        for kind, _, _ in joined:
+            self._kinds |= kind
         self.cgroup = -1
         """A cgroup v2 that spawn() tries to have the child born in, or -1."""
         self.born_there = False
 
     def has(self, flag: int) -> bool:
         """Whether the process gets a namespace of this kind that is not the caller's."""
-        return bool(self.new & flag) or any(kind == flag for kind, _, _ in self.joined)
+        return bool(self._kinds & flag)
 
     def close(self) -> None:
         """Close the descriptors of the namespaces to join."""

@@ -194,7 +194,7 @@ def give_stdio_to(uid: int) -> None:
                 raise
 
 
-def enter_identity(process: Any, sets: Sets, may_set_groups: bool) -> None:
+def enter_identity(process: Any, sets: Sets, may_set_groups: bool | None) -> None:
     """Become the process's user, in its directory, with the capabilities of the config.
 
     CAP_SYS_ADMIN stays besides them until finish_capabilities(): a seccomp filter without
@@ -205,8 +205,10 @@ def enter_identity(process: Any, sets: Sets, may_set_groups: bool) -> None:
     caps.drop_bounding(sets.bounding)
     kernel.prctl(kernel.PR_SET_KEEPCAPS, 1)
     groups = user.get("additionalGids") or []
-    if may_set_groups:
+    if may_set_groups or (groups and may_set_groups is None):
         _explain(lambda: posix.setgroups(groups), f"set additional groups {groups}")
+    elif may_set_groups is None:
+        _clear_groups()
     elif groups:
         raise Error("cannot set any additional groups in a rootless container")
     posix.umask(user.get("umask", 0o022))
@@ -221,12 +223,22 @@ def enter_identity(process: Any, sets: Sets, may_set_groups: bool) -> None:
         )
     except OSError as error:
         raise Error(f"process.capabilities: unable to apply caps: {_reason(error)}") from None
+    # The change of ids made it what fs.suid_dumpable says.
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     if late:
         try:
             _change_directory(process["cwd"])
         except PermissionError as error:
             place = f'chdir to cwd ("{process["cwd"]}") set in config.json failed'
             raise Error(f"{place}: {_reason(error)}") from None
+
+
+def _clear_groups() -> None:
+    try:
+        posix.setgroups([])
+    except PermissionError:
+        # setgroups(2) is denied in the user namespace that was joined.
+        log.debug("the additional groups stay as they are")
 
 
 def _change_directory_early(cwd: str) -> bool:
