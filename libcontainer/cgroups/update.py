@@ -81,6 +81,12 @@ def _settle(after: dict[str, Any], changes: dict[str, Any]) -> None:
     if "cpu" in changes and after["cpu"].get("idle") and cpu.get("shares") is None:
         # An idle cgroup takes no weight.
         after["cpu"].pop("shares", None)
+    if cpu.get("shares") and cpu.get("idle") is None and after["cpu"].get("idle"):
+        # And who asks for a share does not want it idle.
+        after["cpu"]["idle"] = 0
+    unified = changes.get("unified") or {}
+    if "cpu.weight" in unified and "cpu.idle" not in unified and "cpu.idle" in after["unified"]:
+        after["unified"]["cpu.idle"] = "0"
     if "checkBeforeUpdate" not in memory and "memory" in changes:
         after["memory"].pop("checkBeforeUpdate", None)
 

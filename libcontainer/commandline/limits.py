@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from libcontainer import jsonio, log
 from libcontainer.commandline import decimal
-from libcontainer.errors import Error
+from libcontainer.errors import ConfigError, Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,9 +47,15 @@ def resources(options: dict[str, Any], given: set[str]) -> dict[str, Any]:
 
 
 def _from_file(path: str) -> dict[str, Any]:
-    if path == "-":
-        return jsonio.read_fd(0, "standard input")
-    return jsonio.read(path)
+    from libcontainer.validation import check
+    from libcontainer.validation.resources import RESOURCES
+
+    told = jsonio.read_fd(0, "standard input") if path == "-" else jsonio.read(path)
+    faults: list[str] = []
+    check(told, RESOURCES, "linux.resources", faults)
+    if faults:
+        raise ConfigError(faults, path)
+    return told
 
 
 def _from_options(options: dict[str, Any], given: set[str]) -> dict[str, Any]:

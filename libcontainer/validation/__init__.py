@@ -69,10 +69,11 @@ def check_object(value: Any, shape: dict[Any, Any], place: str, faults: Faults) 
         faults.append("%s: must be an object, not %s" % (place or "config", kind(value)))
         return
     before = len(faults)
-    nulls = []
+    nulls, others = [], []
     for name, member in value.items():
         wanted = shape.get(name)
         if wanted is None:
+            others.append(name)
             continue
         if member is None:
             nulls.append(name)
@@ -90,17 +91,25 @@ def check_object(value: Any, shape: dict[Any, Any], place: str, faults: Faults) 
         check(member, wanted, place + "." + name if place else name, faults)
     for name in nulls:
         del value[name]
+    if others:
+        _check_others(value, others, shape, place, faults)
     for name in shape.get(REQUIRED, ()):
         if name not in value:
-            where = place + "." + name if place else name
-            # Go, which runc reads its JSON with, takes `pagesize` for pageSize, and runc's suite has it.
-            for key in [key for key in value if key.lower() == name.lower()]:
-                value[name] = value.pop(key)
-                check(value[name], shape[name], where, faults)
-            if name not in value:
-                faults.append("%s: is required" % where)
+            faults.append("%s: is required" % (place + "." + name if place else name))
     if RULE in shape and len(faults) == before:
         shape[RULE](value, place, faults)
+
+
+def _check_others(
+    value: Any, others: list[str], shape: dict[Any, Any], place: str, faults: Faults
+) -> None:
+    """Take `pagesize` for pageSize, as Go's JSON does: a limit in another case is to hold too."""
+    names = {name.lower(): name for name in shape if type(name) is str}
+    for other in others:
+        name = names.get(other.lower())
+        if name and name not in value and value[other] is not None:
+            value[name] = value.pop(other)
+            check(value[name], shape[name], place + "." + name if place else name, faults)
 
 
 def map_of(shape: Any) -> Check:

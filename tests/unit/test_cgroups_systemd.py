@@ -146,3 +146,10 @@ def test_device_properties() -> None:
     assert properties.of_devices(Policy(allow=True), 252)[1] == ("DevicePolicy", ("s", "auto"))
     # Before 240 a major number has to be told by its driver's name.
     assert ("char-pts", "rwm") in properties.of_devices(policy({}, []), 239)[2][1][1]
+
+
+def test_what_is_idle_has_no_weight() -> None:
+    cpu = {"idle": 1, "shares": 200, "quota": 20100, "period": 50000}
+    assert properties.rounded({"cpu": cpu})["cpu"] == {**cpu, "shares": None, "quota": 20500}
+    unified = {"cpu.idle": "1", "cpu.weight": "8", "pids.max": "5"}
+    assert properties.rounded({"unified": unified})["unified"] == {"cpu.idle": "1", "pids.max": "5"}

@@ -8,7 +8,7 @@ import typing
 import pytest
 
 from libcontainer import spec
-from tests.unit.configs import DELETED, FULL, changed, faults
+from tests.unit.configs import DEFAULT, DELETED, FULL, changed, faults
 
 # What is refused: path, bad value, place (the path unless given), part of the sentence.
 
@@ -360,3 +360,15 @@ def test_full_config_has_every_property_of_the_types() -> None:
                 compare(member, hints[name], (place + "." + name).lstrip("."))
 
     compare(FULL, spec.Spec, "")
+
+
+def test_names_in_another_case_are_taken_as_runc_takes_them() -> None:
+    config = changed(DEFAULT, "linux.resources", {})
+    limits = [{"pagesize": "2MB", "LIMIT": 5}]
+    config["linux"]["resources"] = {"CPU": {"Cpus": "0"}, "hugepageLimits": limits}
+    assert faults(config) == []
+    resources = config["linux"]["resources"]
+    assert resources["cpu"] == {"cpus": "0"}
+    assert resources["hugepageLimits"] == [{"pageSize": "2MB", "limit": 5}]
+    config["linux"]["resources"] = {"Pids": {"limit": "x"}}
+    assert faults(config) == ["linux.resources.pids.limit: must be an integer, not a string"]

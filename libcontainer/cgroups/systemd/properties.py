@@ -76,6 +76,8 @@ def of_v2(resources: dict[str, Any], policy: Policy | None, version: int) -> Pro
     idle = cpu.get("idle") == 1 and version >= _IDLE
     if idle:
         found.append(("CPUWeight", ("t", 0)))
+        if cpu.get("shares"):
+            log.warning("unable to apply both cpu.shares and cpu.idle to systemd")
     elif cpu.get("shares"):
         found.append(("CPUWeight", ("t", cpu_file.weight(cpu["shares"]))))
     found += _quota(cpu.get("quota") or 0, cpu.get("period") or 0, version)
@@ -87,15 +89,21 @@ def of_v2(resources: dict[str, Any], policy: Policy | None, version: int) -> Pro
 
 
 def rounded(resources: dict[str, Any]) -> dict[str, Any]:
-    """The resources with the CPU quota as systemd rounds it.
+    """The resources as systemd has them in its cgroups, to be written below its own.
 
-    It keeps whole hundredths of a CPU: up from what was asked for, so that this fits below.
+    Its CPU quota is in whole hundredths of a CPU: up from what was asked for, so that this fits below.
+    What is idle has no weight.
     """
-    cpu = resources.get("cpu") or {}
+    found = dict(resources)
+    cpu, unified = resources.get("cpu") or {}, resources.get("unified") or {}
+    if cpu.get("idle"):
+        found["cpu"] = cpu = {**cpu, "shares": None}
+    if unified.get("cpu.idle", "").strip() == "1":
+        found["unified"] = {name: text for name, text in unified.items() if name != "cpu.weight"}
     quota, period = cpu.get("quota") or 0, cpu.get("period") or _DEFAULT_PERIOD
-    if quota <= 0:
-        return resources
-    return {**resources, "cpu": {**cpu, "quota": _per_second(quota, period) * period // 1000000}}
+    if quota > 0:
+        found["cpu"] = {**cpu, "quota": _per_second(quota, period) * period // 1000000}
+    return found
 
 
 def _per_second(quota: int, period: int) -> int:
