@@ -7,8 +7,12 @@ CVE-2024-21626: a directory that the caller or the runtime left open is reached 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pathlib
+import shutil
+import subprocess
+import tempfile
 from typing import Any, Iterator
 
 import pytest
@@ -26,24 +30,22 @@ def host(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 @pytest.fixture
-def leaked(host: pathlib.Path) -> Iterator[tuple[int, ...]]:
-    """Inheritable descriptors of it: the directory as 3, 7 and 40, the file, writable, as 8."""
-    # High up first, so that none of the numbers is taken by chance.
+def leaked(host: pathlib.Path) -> Iterator[dict[str, Any]]:
+    """Inheritable descriptors of it: the directory as 3 to 7 and 40, the file, writable, as 8.
+
+    As options of subprocess.run(): the tests' own descriptors may have these numbers.
+    """
     directory = open_high(host, os.O_RDONLY)
     file = open_high(host / "secret", os.O_RDWR)
-    taken = {}
-    for number, fd in ((3, directory), (7, directory), (40, directory), (8, file)):
-        taken[number] = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 100) if is_open(number) else -1
-        os.dup2(fd, number)
+
+    def leak() -> None:
+        for number in (3, 4, 5, 6, 7, 40):
+            os.dup2(directory, number)
+        os.dup2(file, 8)
+
+    yield {"close_fds": False, "preexec_fn": leak}
     os.close(directory)
     os.close(file)
-    yield 3, 7, 8, 40
-    for number, before in taken.items():
-        if before >= 0:
-            os.dup2(before, number, inheritable=False)
-            os.close(before)
-        else:
-            os.close(number)
 
 
 def open_high(path: pathlib.Path, flags: int) -> int:
@@ -51,14 +53,6 @@ def open_high(path: pathlib.Path, flags: int) -> int:
     high = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 100)
     os.close(low)
     return high
-
-
-def is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
 
 
 def in_container(bundle: Any, way: str, script: str, *options: str, **more: Any) -> Any:
@@ -82,7 +76,7 @@ exit 0
 @pytest.mark.parametrize("proc", ["mounted", "forged", "missing"])
 @pytest.mark.parametrize("way", WAYS)
 def test_descriptors_of_the_caller_are_closed(
-    way: str, proc: str, kernel: str, bundle: Any, leaked: tuple[int, ...]
+    way: str, proc: str, kernel: str, bundle: Any, leaked: dict[str, Any]
 ) -> None:
     """Without close_range(2) they have to be listed, and the image's /proc is no help with that."""
     if proc != "mounted":
@@ -100,16 +94,16 @@ def test_descriptors_of_the_caller_are_closed(
             bundle.command = command
             bundle.start()
             bundle.command = lambda *words: TRACED + command(*words)
-    done = in_container(bundle, way, LOOK, pass_fds=leaked)
+    done = in_container(bundle, way, LOOK, **leaked)
     assert (done.returncode, done.stdout) == (0, ""), done
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_preserved_descriptors_alone_come_along(
-    way: str, bundle: Any, leaked: tuple[int, ...]
+    way: str, bundle: Any, leaked: dict[str, Any]
 ) -> None:
     """What shows that the look above sees them."""
-    done = in_container(bundle, way, LOOK, "--preserve-fds", "6", pass_fds=(*leaked, 4, 5, 6))
+    done = in_container(bundle, way, LOOK, "--preserve-fds", "6", **leaked)
     opened = done.stdout.split()
     assert "8" in opened and "40" not in opened, done
 
@@ -117,15 +111,15 @@ def test_preserved_descriptors_alone_come_along(
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("number", range(3, 16))
 def test_the_working_directory_cannot_be_a_leaked_directory(
-    way: str, number: int, bundle: Any, host: pathlib.Path, leaked: tuple[int, ...]
+    way: str, number: int, bundle: Any, host: pathlib.Path, leaked: dict[str, Any]
 ) -> None:
     script = "cat secret ../secret; pwd -P; ls -di ."
     cwd = f"/proc/self/fd/{number}"
     if way == "run":
         bundle.config["process"]["cwd"] = cwd
-        done = in_container(bundle, way, script, pass_fds=leaked)
+        done = in_container(bundle, way, script, **leaked)
     else:
-        done = in_container(bundle, way, script, "--cwd", cwd, pass_fds=leaked)
+        done = in_container(bundle, way, script, "--cwd", cwd, **leaked)
     assert "of the host" not in done.stdout
     if done.returncode == 0:
         # It was a directory of the container's own.
@@ -135,7 +129,7 @@ def test_the_working_directory_cannot_be_a_leaked_directory(
 @pytest.mark.parametrize("through", ["number", "link", "beneath", "parent"])
 @pytest.mark.parametrize("way", WAYS)
 def test_not_even_a_preserved_one(
-    way: str, through: str, bundle: Any, host: pathlib.Path, leaked: tuple[int, ...]
+    way: str, through: str, bundle: Any, host: pathlib.Path, leaked: dict[str, Any]
 ) -> None:
     """Here the descriptor is there for certain: nothing but the look at the end defends."""
     (host / "below").mkdir()
@@ -153,19 +147,19 @@ def test_not_even_a_preserved_one(
     else:
         bundle.config["process"]["cwd"] = "/"
         options += ["--cwd", cwd]
-    done = in_container(bundle, way, script, *options, pass_fds=leaked)
+    done = in_container(bundle, way, script, *options, **leaked)
     assert done.returncode != 0
     assert "of the host" not in done.stdout
     assert "outside of the container" in done.stderr or "cwd" in done.stderr, done
 
 
-def test_hooks_of_the_container_get_no_descriptors(bundle: Any, leaked: tuple[int, ...]) -> None:
+def test_hooks_of_the_container_get_no_descriptors(bundle: Any, leaked: dict[str, Any]) -> None:
     bundle.config["root"]["readonly"] = False
     look = bundle.rootfs / "look"
     look.write_text(f"#!/bin/sh\n({LOOK}) >/looked\n")
     look.chmod(0o755)
     bundle.config["hooks"] = {"startContainer": [{"path": "/look"}]}
-    done = bundle.run("true", pass_fds=leaked)
+    done = bundle.run("true", **leaked)
     assert done.returncode == 0, done
     assert (bundle.rootfs / "looked").read_text() == ""
 
@@ -190,3 +184,94 @@ def test_descriptors_of_init_before_start_are_out_of_reach(bundle: Any) -> None:
         assert "TracerPid:\t0\n" in status.read()
     # Not dumpable: its files in /proc belong to the host's root whoever it is.
     assert os.stat(f"/proc/{pid}/mem").st_uid == 0
+
+
+@pytest.mark.needs("program:strace")
+@pytest.mark.parametrize("way", WAYS)
+def test_it_is_not_dumpable_once_it_is_another_user(way: str, bundle: Any, tmp_path: Any) -> None:
+    """A change of ids makes a process what fs.suid_dumpable says: 1 would let others trace it.
+
+    The setting is the whole host's, so the attack is not made here: the order of calls is shown.
+    """
+    bundle.config["process"]["user"] = {"uid": 1000, "gid": 1000}
+    if way == "exec":
+        bundle.start("sleep", "1000")
+    trace = tmp_path / "trace"
+    command = bundle.command
+    calls = "trace=prctl,/^set.*uid.*,execve"
+    bundle.command = lambda *words: [
+        "strace",
+        "-f",
+        "-o",
+        str(trace),
+        "-e",
+        calls,
+        *command(*words),
+    ]
+    done = in_container(bundle, way, "exit 0")
+    bundle.command = command
+    assert done.returncode == 0, done.stderr
+    lines = trace.read_text().splitlines()
+    pid = next(line.split()[0] for line in lines if '["sh", "-c", "exit 0"]' in line)
+    own = [line for line in lines if line.split()[0] == pid]
+    own = own[: next(n for n, line in enumerate(own) if "execve(" in line)]
+    changed = max(n for n, line in enumerate(own) if "uid" in line and "(1000" in line)
+    dropped = [n for n, line in enumerate(own) if "PR_SET_DUMPABLE, SUID_DUMP_DISABLE" in line]
+    assert max(dropped) > changed, own
+
+
+CREATED = """
+for place in environ mem maps; do head -c 1 /proc/1/$place && echo "read $place"; done
+for place in exe cwd fd/1 fd/4; do readlink /proc/1/$place && echo "seen $place"; done
+exit 0
+"""
+
+
+@pytest.mark.needs("program:setpriv", "userns")
+@pytest.mark.parametrize("trusted", [False, True])
+def test_an_ordinary_user_s_init_before_start(
+    trusted: bool, runc: str, rootfs: str, scratch: pathlib.Path
+) -> None:
+    """Its user may look into it, what is executed in the container may not.
+
+    `trusted` is the attack with the capability for it: then it sees init, but no file of the host's.
+    """
+    shutil.copy(runc, scratch / "runc")
+    bundle = scratch / "bundle"
+    bundle.mkdir()
+    subprocess.run(["cp", "-a", rootfs, str(bundle / "rootfs")], check=True)
+    subprocess.run([runc, "spec", "--rootless"], cwd=bundle, check=True)
+    config = json.loads((bundle / "config.json").read_text())
+    config["process"].update(terminal=False, args=["sleep", "1000"])
+    for kind in ("uidMappings", "gidMappings"):
+        config["linux"][kind][0]["hostID"] = 1000
+    (bundle / "config.json").write_text(json.dumps(config))
+    subprocess.run(["chown", "-R", "1000:1000", str(bundle)], check=True)
+
+    def as_user(*words: str) -> Any:
+        user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
+        command = [*user, str(scratch / "runc"), "--root", str(bundle / "state"), *words]
+        with tempfile.TemporaryFile("w+") as output:
+            done = subprocess.run(
+                command,
+                cwd=bundle,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=60,
+                check=False,
+            )
+            output.seek(0)
+            return done.returncode, output.read()
+
+    assert as_user("create", "c1") == (0, "")
+    try:
+        capability = ["--cap", "CAP_SYS_PTRACE"] if trusted else []
+        status, output = as_user("exec", *capability, "c1", "sh", "-c", CREATED)
+        assert status == 0, output
+        assert ("seen exe" in output) is trusted, output
+        assert trusted or not any(word in output for word in ("seen", "read maps", "read mem"))
+        # The environment of the caller is gone from it, its program is nowhere.
+        assert "PATH" not in output and "python" not in output
+    finally:
+        as_user("delete", "--force", "c1")

@@ -343,20 +343,36 @@ posix.execv(program, [program, "-ISB", "-c", sys.argv[2]])
     assert done.returncode == 0, done.stderr.decode()
 
 
-@pytest.mark.parametrize("way", ["as root", "without CAP_SYS_ADMIN"])
-def test_an_architecture_on_which_it_was_not_tried(way: str, copy: str) -> None:
-    """aarch64: the interpreter is started again, from a read-only mount or from memory."""
-    script = """
+ELSEWHERE = {
+    "aarch64": """
 class Machine:
     machine = "aarch64"
 posix.uname = lambda: Machine
+""",
+    # It has no makecontext(3).
+    "musl": """
+def bind(name, *types, **more):
+    raise AttributeError(name)
+libc.bind = bind
+""",
+}
+
+
+@pytest.mark.parametrize("place", ELSEWHERE)
+@pytest.mark.parametrize("way", ["as root", "without CAP_SYS_ADMIN"])
+def test_where_it_cannot_be_done_in_place(way: str, place: str, copy: str) -> None:
+    """The interpreter is started again, from a read-only mount or from memory."""
+    script = (
+        ELSEWHERE[place]
+        + """
 assert not libc.exchangeable() and not libc.replaceable_later()
 assert sealing.seal(deferrable=True) and sealing.is_sealed()
 print(posix.readlink("/proc/self/exe"))
 """
+    )
     drop = None if way == "as root" else drop_admin
-    place = succeed(copy, PROLOGUE + script, preexec_fn=drop)
-    assert place.startswith("/memfd:") == (drop is not None)
+    program = succeed(copy, PROLOGUE + script, preexec_fn=drop)
+    assert program.startswith("/memfd:") == (drop is not None)
 
 
 def test_threads_make_it_fall_back(copy: str) -> None:
