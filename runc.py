@@ -69,7 +69,7 @@ class Log:
         if settings["log"]:
             flags = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC
             try:
-                fd = posix.open(settings["log"], flags, 0o600)
+                fd = posix.open(settings["log"], flags, 0o644)
             except OSError as error:
                 raise Error("open " + describe(error)) from None
             if preserved or b"LISTEN_FDS" in posix.environ:

@@ -130,7 +130,9 @@ def _check_rootfs(path: str, faults: list[str]) -> None:
     try:
         posix.stat(path + "/")
     except OSError as fault:
-        faults.append("root.path: invalid rootfs: stat %s: %s" % (path, fault.strerror))
+        faults.append(
+            "root.path: invalid rootfs: stat %s: %s" % (path, (fault.strerror or "").lower())
+        )
 
 
 def _check_namespace(namespace: Any, place: str, linux: Any, faults: list[str]) -> None:

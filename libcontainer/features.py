@@ -18,7 +18,7 @@ _NAMESPACES = "cgroup ipc mount network pid time user uts"
 
 # Annotations of a config that change what happens on the host. Whoever lets others write
 # annotations has to filter these; a name that ends in a dot stands for all that begin with it.
-_UNSAFE_ANNOTATIONS = ["bundle"]
+_UNSAFE_ANNOTATIONS = ["bundle", "org.systemd.property."]
 
 
 def features() -> dict[str, Any]:
@@ -42,7 +42,7 @@ def _linux() -> dict[str, Any]:
     return {
         "namespaces": _NAMESPACES.split(),
         "capabilities": list(NAMES),
-        "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+        "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
         "seccomp": _seccomp(),
         "apparmor": {"enabled": True},
         "selinux": {"enabled": True},

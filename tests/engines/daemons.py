@@ -41,14 +41,14 @@ def pack(rootfs: str, target: Path) -> Path:
     return target
 
 
-def image_archive(layer: Path, target: Path) -> Path:
+def image_archive(layer: Path, target: Path, command: list[str] | None = None) -> Path:
     """An image of one layer in the form of `docker save`, named IMAGE, for `ctr images import`."""
     content = layer.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     config = {
         "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, ""),
         "os": "linux",
-        "config": {"Env": ["PATH=/usr/bin:/bin"], "Cmd": ["sh"]},
+        "config": {"Env": ["PATH=/usr/bin:/bin"], "Cmd": command or ["sh"]},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
     }
     manifest = [{"Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"]}]

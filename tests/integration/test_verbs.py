@@ -193,7 +193,7 @@ def test_errors_go_to_the_log_and_to_stderr(bundle: Any, scratch: Path) -> None:
     assert done.returncode == 1
     assert done.stderr == lines[-1]["msg"] + "\n"
     assert (lines[-1]["level"], list(lines[-1])) == ("error", ["level", "msg", "time"])
-    assert log.stat().st_mode & 0o777 == 0o600
+    assert log.stat().st_mode & 0o777 == 0o644
 
 
 def test_the_log_is_not_among_the_preserved_descriptors(bundle: Any, scratch: Path) -> None:

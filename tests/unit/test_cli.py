@@ -571,7 +571,7 @@ def test_log_file(tmp_path: typing.Any) -> None:
     lines = log.read_text().splitlines()
     assert len(lines) == 2
     assert all(line.endswith('level=error msg="%s"' % message) for line in lines)
-    assert log.stat().st_mode & 0o777 == 0o600
+    assert log.stat().st_mode & 0o777 == 0o644
     done = cli("--log", str(tmp_path / "no" / "log"), "list")
     assert done.returncode == 1
     assert 'msg="open %s/no/log: no such file or directory"' % tmp_path in done.stderr
