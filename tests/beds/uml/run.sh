@@ -3,6 +3,7 @@
 #
 #   tests/beds/uml/run.sh [ARGS]        ARGS go to pytest; files among them replace the default ones
 #   tests/beds/uml/run.sh -c COMMAND    a shell command instead
+#   tests/beds/uml/run.sh --smoke       what takes two minutes; success, with the reason, where it cannot run
 #
 # Needs the Debian package user-mode-linux (a kernel that is a program, 6.1 in bookworm), installed here if
 # it is missing. The machine has the host's root directory, read-write, but its own /tmp and /run; it
@@ -11,6 +12,14 @@ set -eu
 
 cd "$(dirname "$0")/../../.."
 root=$PWD
+skip() { echo "uml: SKIPPED: $*" >&2; exit 0; }
+
+if [ "${1-}" = --smoke ]; then
+    command -v linux.uml >/dev/null || command -v apt-get >/dev/null || skip "no user-mode-linux, no apt-get"
+    said=$(timeout 60 "$0" -c 'echo it runs' 2>&1) || skip "User-mode Linux does not start: $(echo "$said" | tail -n 1)"
+    exec timeout 400 "$0" -q tests/integration/test_cgroups_v2.py tests/integration/test_resources.py \
+        -k "unified or delegated or replaced or enforced or device_rules or pause or without_a_pid or fails"
+fi
 if ! command -v linux.uml >/dev/null; then
     echo "uml: installing user-mode-linux" >&2
     export DEBIAN_FRONTEND=noninteractive
