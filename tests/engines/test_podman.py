@@ -79,6 +79,14 @@ def podman(runc: str, reference: str, base: Path) -> Iterator[Podman]:
         made.remove()
 
 
+def ordinary_user() -> pwd.struct_passwd:
+    """One of this machine's ordinary users; skips the test where it has none."""
+    users = [entry for entry in pwd.getpwall() if 1000 <= entry.pw_uid < 60000]
+    if not users:
+        pytest.skip("this machine has no ordinary user")
+    return users[0]
+
+
 class RootlessPodman(Podman):
     """The same as an ordinary user, with one id and without cgroups to write to."""
 
@@ -106,11 +114,9 @@ class RootlessPodman(Podman):
 def rootless(runc: str, reference: str, base: Path) -> Iterator[RootlessPodman]:
     if not shutil.which("podman"):
         pytest.skip("podman is not installed (Debian package podman)")
-    users = [entry for entry in pwd.getpwall() if 1000 <= entry.pw_uid < 60000]
-    if not users:
-        pytest.skip("this machine has no ordinary user")
+    user = ordinary_user()
     directory = Path(tempfile.mkdtemp(prefix="runc-rootless-"))
-    made = RootlessPodman(directory, runc, reference, users[0].pw_uid)
+    made = RootlessPodman(directory, runc, reference, user.pw_uid)
     try:
         shutil.copy(base, directory / "base.tar")
         (directory / "base.tar").chmod(0o644)
