@@ -225,8 +225,6 @@ def enter_identity(process: Any, sets: Sets, may_set_groups: bool | None) -> Non
         raise Error(f"process.capabilities: unable to apply caps: {_reason(error)}") from None
     # The change of ids made it what fs.suid_dumpable says.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-    # The change of ids made it what fs.suid_dumpable says.
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     if late:
         try:
             _change_directory(process["cwd"])
