@@ -563,7 +563,7 @@ def _accompany(creation: Creation, prep: init.Preparation) -> None:
         log.debug("host: init is in its cgroup, limits are set; now its mounts and privileges")
         channel.send(words.PLACED)
         _converse(creation, prep, channel)
-        if prep.plan.has(kernel.CLONE_NEWUSER):
+        if prep.plan.new & kernel.CLONE_NEWUSER:
             process.set_limits(pid, spec["process"])
         _record(creation)
         log.debug("host: the container is created, and state.json says so")

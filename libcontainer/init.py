@@ -113,9 +113,12 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
         # Before its ids are mapped nothing can be made that has an owner.
         _expect(channel, words.MAPPED)
         namespaces.become_root()
+        namespaces.make_owned(prep.plan)
         if not prep.sealed:
             # An ordinary user has the privilege for that only in here.
             sealing.seal_in_place()
+    elif prep.plan.has(kernel.CLONE_NEWUSER):
+        namespaces.check_joined_maps(linux)
     if prep.plan.new & kernel.CLONE_NEWTIME:
         # Its offsets have to be written while it is empty, by somebody who may write to our files.
         namespaces.make_time_namespace()
@@ -289,8 +292,8 @@ def _set_labels(proc: Any) -> None:
 def _take_identity(prep: Preparation, proc: Any) -> None:
     """Become the process's user in its directory, keeping the privileges that are left to use."""
     process.give_stdio_to((proc.get("user") or {}).get("uid", 0))
-    if not prep.plan.has(kernel.CLONE_NEWUSER):
-        # In a user namespace the host's side has the privileges for it, and does it.
+    if not prep.plan.new & kernel.CLONE_NEWUSER:
+        # In a new user namespace the host's side has the privileges for it, and does it.
         process.set_limits(0, proc)
     if proc.get("noNewPrivileges"):
         attributes.prctl(attributes.PR_SET_NO_NEW_PRIVS, 1)

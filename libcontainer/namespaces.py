@@ -119,10 +119,12 @@ def paths(pid: int) -> dict[str, str]:
 def spawn(plan: Plan) -> int:
     """A child of the caller in the planned namespaces (but for new cgroup and time ones).
 
-    Returns its pid, and 0 in the child; there enter() has to follow. No other process is left. The
-    caller stays where it is. Raises OSError.
+    Returns its pid, and 0 in the child; there enter() has to follow, and in a new user namespace
+    make_owned(). No other process is left. The caller stays where it is. Raises OSError.
     """
     flags = plan.new & ~_LATER
+    if flags & kernel.CLONE_NEWUSER:
+        flags &= ~kernel.CLONE_NEWIPC
     user = any(kind == kernel.CLONE_NEWUSER for kind, _, _ in plan.joined)
     if user or (plan.joined and flags & kernel.CLONE_NEWUSER):
         return _spawn_through_a_process(plan, flags)
@@ -209,6 +211,14 @@ def become_root() -> None:
             continue
 
 
+def make_owned(plan: Plan) -> None:
+    """As root of the new user namespace: make what belongs to the user, not just the namespace,
+    that its maker is."""
+    if plan.new & kernel.CLONE_NEWIPC:
+        # Its mqueue comes with it, and would be the host's root's.
+        kernel.unshare(kernel.CLONE_NEWIPC)
+
+
 def enter(plan: Plan) -> None:
     """In the child of spawn(): enter the joined namespaces that are left, and close them all."""
     for kind, fd, path in plan.joined:
@@ -287,6 +297,24 @@ def write_id_maps(pid: int, uids: list[Any], gids: list[Any]) -> None:
         return
     _run_mapper("newuidmap", pid, uids)
     _run_mapper("newgidmap", pid, gids)
+
+
+def check_joined_maps(linux: Any) -> None:
+    """In the joined user namespace: its maps are those of the config, if that has any.  Raises Error.
+
+    /proc/self/uid_map tells the ids outside as the parent namespace has them.
+    """
+    for kind in ("uid", "gid"):
+        wanted = linux.get(kind + "Mappings") or ()
+        if not wanted:
+            continue
+        lines = procfs.read(f"self/{kind}_map").decode().splitlines()
+        there = sorted([int(number) for number in line.split()] for line in lines)
+        if there != sorted([m["containerID"], m["hostID"], m["size"]] for m in wanted):
+            raise Error(
+                f"linux.{kind}Mappings: user namespaces enabled, but both namespace path and "
+                "non-matching mapping specified -- you may only provide one"
+            )
 
 
 def is_only(mappings: list[Any], host_id: int) -> bool:
