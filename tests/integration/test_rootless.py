@@ -261,3 +261,50 @@ def test_idmapped_mounts_are_refused(rootless: UsersBundle) -> None:
     done = rootless.run("true")
     assert done.returncode == 1
     assert "id-mapped mounts are not supported for rootless containers" in done.stderr
+
+
+@pytest.mark.needs("cgroup2")
+def test_delegated_cgroup(rootless: UsersBundle) -> None:
+    """Limits, statistics, pause and resume in a cgroup v2 that the user was given."""
+    own = Path("/proc/self/cgroup").read_text().strip().rpartition(":")[2]
+    top = Path("/sys/fs/cgroup") / f"delegated-{os.getpid()}"
+    assert own
+    for control in ("+pids", "+memory"):
+        subprocess.run(
+            ["sh", "-c", f"echo {control} >/sys/fs/cgroup/cgroup.subtree_control"], check=True
+        )
+    top.mkdir()
+    (top / "session").mkdir()
+    for path in (top, top / "session"):
+        for file in (
+            path,
+            *(path / f"cgroup.{n}" for n in ("procs", "threads", "subtree_control")),
+        ):
+            os.chown(file, rootless.user.uid, rootless.user.uid)
+    inside = ["sh", "-c", f'echo $$ >{top}/session/cgroup.procs; exec "$@"', "sh"]
+    plain = rootless.command
+    rootless.command = lambda *args: [*inside, *plain(*args)]  # type: ignore[method-assign]
+    try:
+        rootless.config["linux"]["cgroupsPath"] = f"/{top.name}/box"
+        rootless.config["linux"]["resources"] = {
+            "pids": {"limit": 20},
+            "memory": {"limit": 1 << 28},
+        }
+        rootless.start()
+        assert (top / "box/pids.max").read_text() == "20\n"
+        assert (top / "box/memory.max").read_text() == f"{1 << 28}\n"
+        done = rootless.call("update", "--pids-limit", "30", rootless.id)
+        assert done.returncode == 0, done
+        assert (top / "box/pids.max").read_text() == "30\n"
+        assert rootless.call("pause", rootless.id).returncode == 0
+        assert rootless.state()["status"] == "paused"
+        assert rootless.call("resume", rootless.id).returncode == 0
+        assert json.loads(rootless.call("events", "--stats", rootless.id).stdout)["type"] == "stats"
+        assert rootless.exec("true").returncode == 0
+        assert rootless.call("delete", "--force", rootless.id).returncode == 0
+        assert not (top / "box").exists()
+    finally:
+        rootless.clean()
+        for path in (top / "box", top / "session", top):
+            if path.exists():
+                path.rmdir()
