@@ -1,5 +1,6 @@
 """No descriptor of the host's gets into a container, nor the container out through one.
 
+CVE-2016-9962, CVE-2019-18837: a process that is joining can be traced, or its descriptors taken.
 CVE-2024-21626: a directory that the caller or the runtime left open is reached as
 /proc/self/fd/N, as the working directory above all.
 """
