@@ -107,8 +107,12 @@ def _check_others(
     names = {name.lower(): name for name in shape if type(name) is str}
     for other in others:
         name = names.get(other.lower())
-        if name and name not in value and value[other] is not None:
-            value[name] = value.pop(other)
+        member = value.pop(other) if name else None
+        if name and member is not None:
+            former = value.get(name)
+            # Both in one object add up, too.
+            both = type(former) is dict and type(member) is dict
+            value[name] = {**former, **member} if both else member
             check(value[name], shape[name], place + "." + name if place else name, faults)
 
 

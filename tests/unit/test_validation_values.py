@@ -365,10 +365,14 @@ def test_full_config_has_every_property_of_the_types() -> None:
 def test_names_in_another_case_are_taken_as_runc_takes_them() -> None:
     config = changed(DEFAULT, "linux.resources", {})
     limits = [{"pagesize": "2MB", "LIMIT": 5}]
-    config["linux"]["resources"] = {"CPU": {"Cpus": "0"}, "hugepageLimits": limits}
+    config["linux"]["resources"] = {
+        "cpu": {"quota": 9},
+        "CPU": {"Cpus": "0"},
+        "hugepageLimits": limits,
+    }
     assert faults(config) == []
     resources = config["linux"]["resources"]
-    assert resources["cpu"] == {"cpus": "0"}
+    assert resources["cpu"] == {"quota": 9, "cpus": "0"}
     assert resources["hugepageLimits"] == [{"pageSize": "2MB", "limit": 5}]
     config["linux"]["resources"] = {"Pids": {"limit": "x"}}
     assert faults(config) == ["linux.resources.pids.limit: must be an integer, not a string"]
