@@ -297,9 +297,11 @@ def remove_remains(root: str, container_id: str) -> bool:
 
 
 def ids(root: str) -> list[str]:
-    """The names of all containers' directories below `root`, sorted."""
-    names: list[str] = posix.listdir(root)
-    return sorted(names)
+    """The names of all containers' directories below `root`, sorted.
+
+    What begins with ~ cannot be a container: the cache of seccomp filters.
+    """
+    return sorted(name for name in posix.listdir(root) if name[:1] != "~")
 
 
 def _open_directory(path: str) -> int:

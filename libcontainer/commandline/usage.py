@@ -250,7 +250,7 @@ def complaint(error: UsageError) -> Answer:
 
 def unknown_verb(name: str) -> Answer:
     """Return the answer to a verb that does not exist."""
-    hint = suggestion(name, VERBS, lambda found: "runc " + found)
+    hint = suggestion(name, (*VERBS, "help"), lambda found: "runc " + found)
     return Answer(error="No help topic for '%s'%s" % (name, hint), status=NO_SUCH_VERB)
 
 

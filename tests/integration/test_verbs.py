@@ -247,6 +247,16 @@ def test_default_spec_runs(bundle: Any) -> None:
     assert "\n0\r\n" in shown
 
 
+def test_list_knows_containers_from_the_cache_beside_them(bundle: Any) -> None:
+    bundle.config["linux"]["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["sync"], "action": "SCMP_ACT_ERRNO"}],
+    }
+    bundle.start()
+    done = bundle.call("list", "-q")
+    assert (done.stdout, done.stderr) == (f"{bundle.id}\n", "")
+
+
 def test_similar_id(bundle: Any) -> None:
     bundle.start()
     done = bundle.call("state", bundle.id[:-1])

@@ -160,6 +160,7 @@ def test_what_is_read(
         ("help nosuch", 3, "No help topic for 'nosuch'"),
         ("stat", 3, "No help topic for 'stat'; did you mean runc state?"),
         ("craete x", 3, "No help topic for 'craete'; did you mean runc create?"),
+        ("hlep", 3, "No help topic for 'hlep'; did you mean runc help?"),
         ("--nosuch list", 1, "flag provided but not defined: -nosuch"),
         ("list -nosuch", 1, "flag provided but not defined: -nosuch"),
         ("run -dt x", 1, "flag provided but not defined: -dt"),
