@@ -98,7 +98,9 @@ def restore(state: dict[str, Any]) -> Manager:
     if state["version"] == 2:
         from libcontainer.cgroups.v2 import UnifiedManager
 
-        found = UnifiedManager(state["paths"][""])
+        found = UnifiedManager("")
+        # Rootless there may be none.
+        found.paths = dict(state["paths"])
     else:
         from libcontainer.cgroups.v1 import LegacyManager
 
