@@ -41,7 +41,19 @@ libcontainer.jsonio
 libcontainer.state
 """
 
-# create, run, start and exec of a plain config.
+# Where the container is, and whether it is paused: what even `state` asks of its cgroups.
+CGROUPS = """
+libcontainer.cgroups
+libcontainer.cgroups.base
+libcontainer.cgroups.files
+libcontainer.cgroups.hierarchies
+libcontainer.cgroups.v1
+libcontainer.cgroups.v1.freezer
+libcontainer.cgroups.v2
+libcontainer.cgroups.v2.freezer
+"""
+
+# create, run and exec of a plain config.
 START = """
 libc_bindings.capabilities
 libc_bindings.ffi
@@ -52,19 +64,13 @@ libc_bindings.numbers
 libc_bindings.paths
 libc_bindings.process
 libc_bindings.sealing
-libcontainer.cgroups
-libcontainer.cgroups.base
 libcontainer.cgroups.devices
 libcontainer.cgroups.entrance
-libcontainer.cgroups.files
-libcontainer.cgroups.hierarchies
-libcontainer.cgroups.v1
 libcontainer.cgroups.v1.cpuset
 libcontainer.cgroups.v1.devices
 libcontainer.channel
 libcontainer.config
 libcontainer.creation
-libcontainer.execution
 libcontainer.hooks
 libcontainer.init
 libcontainer.keyring
@@ -76,10 +82,7 @@ libcontainer.programs
 libcontainer.rootfs
 libcontainer.rootfs.attach
 libcontainer.rootfs.cgroup_mounts
-libcontainer.rootfs.copyup
 libcontainer.rootfs.devices
-libcontainer.rootfs.filesystems
-libcontainer.rootfs.idmap
 libcontainer.rootfs.masks
 libcontainer.rootfs.mounts
 libcontainer.rootfs.options
@@ -93,17 +96,24 @@ libcontainer.validation.linux
 libcontainer.validation.process
 """
 
+# exec alone.
+EXEC = """
+libcontainer.execution
+"""
+
 # What engines often ask for: limits, seccomp, terminals, user namespaces, cgroup v2.
 MORE = """
 libc_bindings.bpf
 libc_bindings.seccomp
 libc_bindings.terminals
 libcontainer.cgroups.v1.[!s]*
-libcontainer.cgroups.v2
 libcontainer.cgroups.v2.[!s]*
 libcontainer.lsm
 libcontainer.notify
 libcontainer.relaying
+libcontainer.rootfs.copyup
+libcontainer.rootfs.filesystems
+libcontainer.rootfs.idmap
 libcontainer.seccomp
 libcontainer.seccomp.cache
 libcontainer.terminal
@@ -125,13 +135,15 @@ GROUPS = [
     ("first", FIRST.split()),
     ("base", BASE.split()),
     ("state", STATE.split()),
+    ("cgroups", CGROUPS.split()),
     ("start", START.split()),
+    ("exec", EXEC.split()),
     ("more", MORE.split()),
     ("some", SOME.split()),
     ("rest", ["*"]),
 ]
 # From here on groups are packed small for every version.
-SMALL = 5
+SMALL = 7
 
 # Read by type checkers only: no interpreter ever imports them.
 NEVER = ["libcontainer.spec"]

@@ -42,14 +42,17 @@ class Group:
         self,
         names: tuple[str, ...],
         text: bytes,
+        text_size: int,
         packed: bytes,
         part: tuple[int, int, int],
         table: bytes,
     ):
         self.names = names
         self.text = text
+        self.text_size = text_size
         self.packed = packed
-        # Where this version's code is in the LZMA stream, and where its instructions end.
+        # Where this version's code is in the LZMA stream, and where its instructions end; of a
+        # deflated group its size.
         self.part = part
         self.table = table
         self.codes: dict[str, CodeType] | None = None
@@ -57,8 +60,10 @@ class Group:
     def inflate(self) -> bytes:
         """The group's marshalled object."""
         start, end, codes_end = self.part
+        # With the size known the output is allocated once, and not copied to grow.
+        text = zlib.decompress(self.text, 15, self.text_size)
         if not end:
-            return zlib.decompress(self.text) + zlib.decompress(self.packed)
+            return text + zlib.decompress(self.packed, 15, start)
         import _lzma
 
         # As bytecode.py packs it.
@@ -67,7 +72,7 @@ class Group:
         code = bytearray(stream.decompress(self.packed, end)[start:])
         # marshalling.renumbered, backwards.
         code[11:codes_end:2] = code[11:codes_end:2].translate(self.table)
-        return zlib.decompress(self.text) + code
+        return text + code
 
     def take(self, name: str) -> CodeType | None:
         """The module's code; None if this interpreter lacks the LZMA that the group needs."""
@@ -158,9 +163,9 @@ def install() -> None:
     packages, table, index = o[1]
     groups = []
     text_start = s[2]
-    for names, text_end, is_lzma, start, end, *part in index:
+    for names, text_size, text_end, is_lzma, start, end, *part in index:
         packed = c[start:end] if is_lzma else b[t[2] + start : t[2] + end]
-        groups.append(Group(names, a[text_start:text_end], packed, tuple(part), table))
+        groups.append(Group(names, a[text_start:text_end], text_size, packed, tuple(part), table))
         text_start = text_end
     archive = f
     if not f.startswith("/"):
