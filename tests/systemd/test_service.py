@@ -103,7 +103,7 @@ def test_start_and_stop(service: Service) -> None:
     assert show(service.unit, "ActiveState") == "inactive"
     assert show(service.unit, "Result") == "success"
     assert gone(service), "ExecStopPost= deletes it"
-    said = journal(service.unit).splitlines()
+    said = journal("--identifier", service.name).splitlines()
     assert "started" in said
     assert "ending" in said
 
@@ -167,7 +167,7 @@ def test_a_container_that_cannot_start_fails_the_service(service: Service) -> No
     systemctl("start", service.unit, check=False)
     assert show(service.unit, "ActiveState") == "failed"
     assert show(service.unit, "Result") == "exit-code"
-    assert "/no/such/program" in journal(service.unit)
+    assert "/no/such/program" in journal("--unit", service.unit)
     assert gone(service)
 
 
@@ -186,6 +186,7 @@ def test_limits_of_the_unit_hold_in_the_container(service: Service) -> None:
         "exec", service.name, "sh", "-c", "i=0; while [ $i -lt 30 ]; do sleep 9 & i=$((i+1)); done"
     )
     assert "can't fork" in done.stderr
+    assert "started" in journal("--unit", service.unit).splitlines()
     systemctl("stop", service.unit)
     assert gone(service)
     assert not unit.exists()

@@ -29,11 +29,11 @@ def wait_until(true: Callable[[], bool], what: str, seconds: float = 30) -> None
         time.sleep(0.1)
 
 
-def journal(unit: str) -> str:
-    """The messages of a unit's processes."""
+def journal(*options: str) -> str:
+    """The messages that journalctl(1) finds with `options`."""
     subprocess.run(["journalctl", "--sync"], check=False)
     done = subprocess.run(
-        ["journalctl", "--unit", unit, "--output", "cat", "--no-pager"],
+        ["journalctl", *options, "--output", "cat", "--no-pager"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     return done.stdout
