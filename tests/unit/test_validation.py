@@ -277,10 +277,10 @@ def host_faults(value: typing.Any, bundle: str) -> list[str]:
 def test_rootfs_on_host(tmp_path: typing.Any) -> None:
     bundle = str(tmp_path)
     assert host_faults(DEFAULT, bundle) == [
-        "config.json: root.path: invalid rootfs: stat %s/rootfs: No such file or directory" % bundle
+        "config.json: root.path: invalid rootfs: stat %s/rootfs: no such file or directory" % bundle
     ]
     (tmp_path / "rootfs").write_text("")
-    assert "Not a directory" in host_faults(DEFAULT, bundle)[0]
+    assert "not a directory" in host_faults(DEFAULT, bundle)[0]
     (tmp_path / "rootfs").unlink()
     (tmp_path / "real").mkdir()
     (tmp_path / "rootfs").symlink_to("real")
