@@ -36,11 +36,17 @@ class Session:
 
     def command(self, *args: str) -> subprocess.CompletedProcess[str]:
         """Run a command as the user, as a service of the user's manager."""
-        return subprocess.run(
-            ["systemd-run", "--quiet", "--user", f"--machine={USER}@", "--wait", "--pipe",
-             "--collect", "--property=KillMode=process", f"--working-directory={self.home}", *args],
-            capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=90,
-        )  # fmt: skip
+        # Files, not pipes: a container that stays behind keeps its end open.
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            done = subprocess.run(
+                ["systemd-run", "--quiet", "--user", f"--machine={USER}@", "--wait", "--pipe",
+                 "--collect", "--property=KillMode=process", f"--working-directory={self.home}",
+                 *args],
+                stdout=out, stderr=err, check=False, stdin=subprocess.DEVNULL, timeout=90,
+            )  # fmt: skip
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess(args, done.returncode, out.read(), err.read())
 
     def call(self, *args: str) -> subprocess.CompletedProcess[str]:
         (self.home / "config.json").write_text(json.dumps(self.config))
