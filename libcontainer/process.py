@@ -12,7 +12,7 @@ import posix
 from libc_bindings import capabilities as caps
 from libc_bindings import process as kernel
 from libcontainer import log, paths
-from libcontainer.errors import Error
+from libcontainer.errors import Error, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,9 +100,6 @@ def _has_cpuset(linux: Any) -> bool:
 def apply_personality(personality: Any) -> None:
     """linux.personality: the execution domain."""
     if personality:
-        if personality.get("flags"):
-            # As in runc: the spec defines no flag yet.
-            log.warning(f"ignoring unsupported personality flags: {personality['flags']}")
         kernel.personality(kernel.PERSONALITIES[personality["domain"]])
 
 
@@ -215,6 +212,9 @@ def enter_identity(process: Any, sets: Sets, may_set_groups: bool | None) -> Non
     late = _change_directory_early(process["cwd"])
     _explain(lambda: kernel.set_user(uid, gid), f"set user {uid}:{gid}")
     kernel.prctl(kernel.PR_SET_KEEPCAPS, 0)
+    if sets.effective & ~sets.permitted:
+        # finish_capabilities() would find out, too late for the caller of create to be told.
+        raise Error("process.capabilities: unable to apply caps: effective ones are not permitted")
     try:
         caps.capset(
             sets.effective | 1 << caps.CAP_SYS_ADMIN,
@@ -222,7 +222,7 @@ def enter_identity(process: Any, sets: Sets, may_set_groups: bool | None) -> Non
             sets.inheritable,
         )
     except OSError as error:
-        raise Error(f"process.capabilities: unable to apply caps: {_reason(error)}") from None
+        raise Error(f"process.capabilities: unable to apply caps: {reason(error)}") from None
     # The change of ids made it what fs.suid_dumpable says.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     if late:
@@ -230,7 +230,7 @@ def enter_identity(process: Any, sets: Sets, may_set_groups: bool | None) -> Non
             _change_directory(process["cwd"])
         except PermissionError as error:
             place = f'chdir to cwd ("{process["cwd"]}") set in config.json failed'
-            raise Error(f"{place}: {_reason(error)}") from None
+            raise Error(f"{place}: {reason(error)}") from None
 
 
 def _clear_groups() -> None:
@@ -259,7 +259,7 @@ def _change_directory(cwd: str) -> None:
         raise
     except OSError as error:
         place = "set in config.json failed"
-        raise Error(f'chdir to cwd ("{cwd}") {place}: {_reason(error)}') from None
+        raise Error(f'chdir to cwd ("{cwd}") {place}: {reason(error)}') from None
     paths.verify_working_directory(cwd)
 
 
@@ -382,8 +382,4 @@ def execute(path: bytes, arguments: list[str], environ: dict[bytes, bytes]) -> N
         posix.execve(path, encoded, environ)
     except OSError as error:
         shown = path.decode("utf-8", "replace")
-        raise Error(f"exec {shown}: {_reason(error)}") from None
-
-
-def _reason(error: OSError) -> str:
-    return posix.strerror(error.errno or 0).lower()
+        raise Error(f"exec {shown}: {reason(error)}") from None

@@ -72,6 +72,10 @@ def _open_existing(root_fd: int, path: str) -> int:
 
 def _make_readonly(root_fd: int, path: str) -> None:
     """Bind `path`, with the mounts beneath it, on itself and make that mount read-only."""
+    if clean(path) == "/":
+        # A mount on top of "/" is seen by nobody whose root lies beneath it.
+        attach.set_readonly(root_fd)
+        return
     fd = _open_existing(root_fd, path)
     if fd < 0:
         return

@@ -109,6 +109,12 @@ def test_bad_value(bundle: Bundle, way: str) -> None:
     ways.refused(bundle, way, "process.capabilities.bounding", process=process)
 
 
+@pytest.mark.parametrize("way", ways.ALL)
+def test_effective_ones_have_to_be_permitted(bundle: Bundle, way: str) -> None:
+    process = {"capabilities": {"bounding": ["CAP_KILL"], "effective": ["CAP_KILL"]}}
+    ways.refused(bundle, way, "process.capabilities: unable to apply caps", process=process)
+
+
 def test_exec_cap_option(bundle: Bundle) -> None:
     bundle.config["process"]["capabilities"] = {
         "bounding": ["CAP_KILL"], "effective": ["CAP_KILL"], "permitted": ["CAP_KILL"],

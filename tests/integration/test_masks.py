@@ -71,6 +71,13 @@ def test_readonly_paths_of_the_default_config(any_kernel: Bundle) -> None:
         assert "ro" in result.flags(path)
 
 
+def test_readonly_path_that_is_the_root(any_kernel: Bundle) -> None:
+    any_kernel.linux["readonlyPaths"].append("/")
+    result = any_kernel.run("touch /new")
+    assert result.status == 1
+    assert "Read-only file system" in result.output
+
+
 def test_null_that_is_something_else(bundle: Bundle) -> None:
     own = bundle.path / "own"
     own.mkdir()
