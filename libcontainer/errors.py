@@ -6,6 +6,8 @@ call. Anything else that comes up is a defect of the program.
 
 from __future__ import annotations
 
+from posix import strerror
+
 
 class Error(Exception):
     """A failure told in one sentence that names the file or property and the reason."""
@@ -23,3 +25,8 @@ class ConfigError(Error):
         prefix = source + ": " if source else ""
         self.faults: list[str] = [prefix + fault for fault in faults]
         super().__init__("; ".join(self.faults))
+
+
+def reason(error: OSError) -> str:
+    """What went wrong in the words that runc's users know: "no such file or directory"."""
+    return strerror(error.errno or 0).lower()

@@ -15,12 +15,13 @@ from libcontainer import (
     cgroups,
     config,
     container,
-    creation,
     hooks,
     init,
     keyring,
     log,
     namespaces,
+    pid_files,
+    preparation,
     procfs,
     sealing,
     state,
@@ -178,7 +179,7 @@ def execute(
     Raises Error, ConfigError, OSError.
     """
     prepare()
-    first_free_fd = creation.preserved(3, preserve_fds)
+    first_free_fd = preparation.preserved(3, preserve_fds)
     hooks.close_inherited(first_free_fd)
     made = state.load(root, container_id)
     status = made.status()
@@ -233,7 +234,7 @@ def execute(
     try:
         _accompany(execution, made, pid, channel, cgroup)
         log.debug("host: the process has joined the container")
-        creation.tell_pid(pid, pid_file, pidfd_socket, b"setns")
+        pid_files.tell(pid, pid_file, pidfd_socket, b"setns")
         if not detach:
             relay = supervise.terminal_relay(execution.terminal)
         channel.send(words.GO)
@@ -355,17 +356,17 @@ def _spawn(
     """Seal, open, clone: the process's pid and the channel to it."""
     process, linux = execution.process, execution.spec.get("linux") or {}
     execution.sets = processes.capability_sets(process)
-    execution.filter = creation.seccomp_filter(linux.get("seccomp"), made.root)
-    execution.agent = creation.connect_agent(execution.filter, linux)
+    execution.filter = preparation.seccomp_filter(linux.get("seccomp"), made.root)
+    execution.agent = preparation.connect_agent(execution.filter, linux)
     execution.plan = namespaces.plan_to_join(made.pid)
     execution.plan_has_user = execution.plan.has(namespaces.USER)
-    execution.maps_groups = creation.maps_groups(process, linux, execution.plan)
+    execution.maps_groups = preparation.maps_groups(process, linux, execution.plan)
     if not made.data["config"].get("no_new_keyring"):
         execution.keyring = f"_ses.{made.id}"
     if not made.init_lives():
         # What was opened could be another process's namespaces.
         raise Error("cannot exec in a stopped container")
-    creation.preload(process, execution.plan)
+    preparation.preload(process, execution.plan)
     if process.get("terminal"):
         from libcontainer import terminal
 

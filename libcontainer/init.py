@@ -241,7 +241,7 @@ def close_imports() -> None:
 
     A module would be looked for at the interpreter's paths in there, and what the image has put
     in that place would run with the runtime's privileges. A late import is an error, then; what is
-    needed was read beforehand (creation.preload).
+    needed was read beforehand (preparation.preload).
     """
     sys.meta_path.clear()
     sys.path_importer_cache.clear()

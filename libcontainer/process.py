@@ -12,7 +12,7 @@ import posix
 from libc_bindings import capabilities as caps
 from libc_bindings import process as kernel
 from libcontainer import log, paths
-from libcontainer.errors import Error
+from libcontainer.errors import Error, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def enter_identity(process: Any, sets: Sets, may_set_groups: bool | None) -> Non
             sets.inheritable,
         )
     except OSError as error:
-        raise Error(f"process.capabilities: unable to apply caps: {_reason(error)}") from None
+        raise Error(f"process.capabilities: unable to apply caps: {reason(error)}") from None
     # The change of ids made it what fs.suid_dumpable says.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     if late:
@@ -230,7 +230,7 @@ def enter_identity(process: Any, sets: Sets, may_set_groups: bool | None) -> Non
             _change_directory(process["cwd"])
         except PermissionError as error:
             place = f'chdir to cwd ("{process["cwd"]}") set in config.json failed'
-            raise Error(f"{place}: {_reason(error)}") from None
+            raise Error(f"{place}: {reason(error)}") from None
 
 
 def _clear_groups() -> None:
@@ -259,7 +259,7 @@ def _change_directory(cwd: str) -> None:
         raise
     except OSError as error:
         place = "set in config.json failed"
-        raise Error(f'chdir to cwd ("{cwd}") {place}: {_reason(error)}') from None
+        raise Error(f'chdir to cwd ("{cwd}") {place}: {reason(error)}') from None
     paths.verify_working_directory(cwd)
 
 
@@ -382,8 +382,4 @@ def execute(path: bytes, arguments: list[str], environ: dict[bytes, bytes]) -> N
         posix.execve(path, encoded, environ)
     except OSError as error:
         shown = path.decode("utf-8", "replace")
-        raise Error(f"exec {shown}: {_reason(error)}") from None
-
-
-def _reason(error: OSError) -> str:
-    return posix.strerror(error.errno or 0).lower()
+        raise Error(f"exec {shown}: {reason(error)}") from None

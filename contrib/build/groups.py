@@ -76,6 +76,8 @@ libcontainer.init
 libcontainer.keyring
 libcontainer.namespaces
 libcontainer.paths
+libcontainer.pid_files
+libcontainer.preparation
 libcontainer.process
 libcontainer.procfs
 libcontainer.programs
