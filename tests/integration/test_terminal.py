@@ -397,13 +397,16 @@ def test_in_the_background(terminal: Any, on_terminal: Any) -> None:
         caller.see("/ # ")
         runner = int(caller_of(terminal.state()["pid"]))
         caller.type("\n")
-        deadline = time.monotonic() + 10
-        while Path(f"/proc/{runner}/stat").read_text().split()[2] != "T":
+        deadline = time.monotonic() + 30
+        while not is_stopped(runner):
             assert time.monotonic() < deadline
             caller.type("\n")
             time.sleep(0.02)
         caller.type("fg\n")
-        caller.see("run")
+        # Not before: the shell reads ahead what is typed before it has handed the terminal over.
+        while is_stopped(runner):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         caller.type("echo $((6 * 7))\n")
         caller.see("42")
         caller.type("exit 3\n")
@@ -413,6 +416,11 @@ def test_in_the_background(terminal: Any, on_terminal: Any) -> None:
         caller.see("status 3")
     finally:
         caller.close()
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether job control has stopped it."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def caller_of(pid: int) -> str:
