@@ -62,7 +62,7 @@ def test_run_and_exec(bundle: Bundle, profile: str, no_new_privs: bool) -> None:
     process["apparmorProfile"] = profile
     process["noNewPrivileges"] = no_new_privs
     assert bundle.run() == (0, "runc-test (enforce)\n")
-    process["args"] = ["/bin/sh", "-c", "touch /tmp/allowed && mkdir /dev/shm/foo"]
+    process["args"] = ["/bin/sh", "-c", "touch /dev/allowed && mkdir /dev/shm/foo"]
     status, output = bundle.run()
     assert status != 0
     assert "Permission denied" in output

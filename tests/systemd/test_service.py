@@ -190,7 +190,7 @@ def test_limits_of_the_unit_hold_in_the_container(service: Service) -> None:
     assert "can't fork" in done.stderr
     assert "started" in journal("--unit", service.unit).splitlines()
     systemctl("stop", service.unit)
-    assert gone(service)
+    assert gone(service), journal("--unit", service.unit)
     assert not unit.exists()
 
 
@@ -287,7 +287,9 @@ def test_socket_activation(service: Service) -> None:
     assert show(service.unit, "ActiveState") == "active"
     assert ask(path) == b"served\n"
     # The socket outlives a crash.
-    os.kill(service.pid(), signal.SIGKILL)
+    pid = service.pid()
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "its end")
     assert ask(path) == b"served\n"
 
 
