@@ -355,6 +355,10 @@ def _spawn(
 ) -> tuple[int, Channel]:
     """Seal, open, clone: the process's pid and the channel to it."""
     process, linux = execution.process, execution.spec.get("linux") or {}
+    if process.get("apparmorProfile") or process.get("selinuxLabel"):
+        from libcontainer import lsm
+
+        lsm.check(process)
     execution.sets = processes.capability_sets(process)
     execution.filter = preparation.seccomp_filter(linux.get("seccomp"), made.root)
     execution.agent = preparation.connect_agent(execution.filter, linux)
