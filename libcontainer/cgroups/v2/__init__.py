@@ -76,8 +76,9 @@ class UnifiedManager(Manager):
             pass
         if made and set_of(files.read(target + "/cgroup.controllers")) >= set_of(available):
             return
+        limited = bool(setters(self.resources) or self.resources.get("unified"))
         for current, parent in _ancestors(UNIFIED, target):
-            _hand_down(parent, available)
+            _hand_down(parent, available, limited)
             try:
                 posix.mkdir(current, 0o755)
                 made.append(current)
@@ -271,16 +272,18 @@ def hand_down_to(root: str, target: str, controllers: list[str]) -> None:
         _hand_down(parent, controllers)
 
 
-def _hand_down(directory: str, controllers: list[str]) -> None:
-    """Enable controllers for the cgroups below `directory`, as many as the kernel lets us.
+def _hand_down(directory: str, controllers: list[str], single: bool = True) -> None:
+    """Enable controllers for the cgroups below `directory`, with `single` all that the kernel lets us.
 
     One that is refused shows when a limit needs it: nothing is lost for a container without limits.
+    Where there are processes, single ones make the cgroup a threaded domain, which a service's
+    cgroup must not become: systemd could not even stop it.
     """
     path = directory + "/cgroup.subtree_control"
     try:
         files.write(path, " ".join(["+" + name for name in controllers]))
     except OSError:
-        for name in controllers:
+        for name in controllers if single else ():
             try:
                 files.write(path, "+" + name)
             except OSError:
