@@ -306,8 +306,16 @@ def keyring(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def test_session_keyring(bundle: Bundle, keyring: str) -> None:
+@pytest.mark.parametrize("mapped", [False, True], ids=["root", "mapped"])
+def test_session_keyring(bundle: Bundle, keyring: str, mapped: bool) -> None:
     shutil.copy(keyring, bundle.rootfs / "bin/keyring")
+    if mapped:
+        linux = bundle.config["linux"]
+        linux["namespaces"].append({"type": "user"})
+        linux["uidMappings"] = linux["gidMappings"] = [
+            {"containerID": 0, "hostID": 300000, "size": 65536}
+        ]
+        subprocess.run(["chown", "-R", "300000:300000", str(bundle.rootfs)], check=True)
     bundle.start("sh", "-c", "keyring >/dev/shm/first; exec sleep 1000")
     host = subprocess.run([keyring], capture_output=True, text=True, check=True).stdout
     done = bundle.exec("sh", "-c", "while ! test -s /dev/shm/first; do :; done; cat /dev/shm/first")

@@ -68,6 +68,23 @@ def test_move(bundle: Bundle, device: str) -> None:
     assert ",UP" in shown
 
 
+def test_move_into_a_user_namespace(bundle: Bundle, device: str) -> None:
+    """The container's network namespace belongs to its user namespace: root in there owns it."""
+    linux = bundle.config["linux"]
+    linux["namespaces"].append({"type": "user"})
+    linux["uidMappings"] = linux["gidMappings"] = [
+        {"containerID": 0, "hostID": 300000, "size": 65536}
+    ]
+    subprocess.run(["chown", "-R", "300000:300000", str(bundle.rootfs)], check=True)
+    for capabilities in bundle.config["process"]["capabilities"].values():
+        capabilities.append("CAP_NET_ADMIN")
+    with_devices(bundle, {device: {"name": "inside0"}})
+    shown = bundle.output("ip link set dev inside0 mtu 1400 && ip link show dev inside0")
+    assert ",UP" in shown
+    assert "mtu 1400" in shown
+    assert not exists("inside0")
+
+
 def test_rename(bundle: Bundle, device: str) -> None:
     with_devices(bundle, {device: {"name": "inside0"}})
     shown = bundle.output("ls /sys/class/net")
