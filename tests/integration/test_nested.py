@@ -73,7 +73,9 @@ def test_nested(bundle: Bundle, rootfs: str, kind: str) -> None:
     config: dict[str, Any] = bundle.config
     if kind == "user namespace":
         linux = config["linux"]
-        linux["namespaces"] += [{"type": "user"}, {"type": "cgroup"}]
+        linux["namespaces"].append({"type": "user"})
+        if {"type": "cgroup"} not in linux["namespaces"]:
+            linux["namespaces"].append({"type": "cgroup"})
         linux["uidMappings"] = linux["gidMappings"] = [
             {"containerID": 0, "hostID": 400000, "size": 65536}
         ]
