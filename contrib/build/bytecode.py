@@ -6,7 +6,7 @@
 
 marshalling.py tells what a group's object is, quickstart.py reads it. Its last item is a tuple of code
 objects; in the first group that is quickstart's own code and the index:
-(packages' names, table, per other group: (names, text size, end in text, 1 for LZMA, start, end, from, to, codes)),
+(packages' names, table, per other group: (names, 1 if executed whole, text size, end in text, 1 for LZMA, start, end, from, to, codes)),
 where start and end are the place of the deflated group in MAGIC or of the stream in FAMILY, from and to
 the version's part of the inflated stream (of a deflated group from is its size, to is 0), and table and codes (marshalling.renumbered) turn the
 opcodes that the family's streams agree on into the version's own.
@@ -20,6 +20,7 @@ room for.
 
 from __future__ import annotations
 
+import ast
 import lzma
 import marshal
 import subprocess
@@ -27,7 +28,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import marshalling
-from groups import GROUPS, NEVER, SMALL, group_of
+from groups import GROUPS, NEVER, SMALL, WHOLE, in_order, place_of
 from zopfli.zlib import compress as zopfli
 
 HERE = Path(__file__).resolve().parent
@@ -72,6 +73,22 @@ def module_name(path: str) -> str:
     return name[: -len(".__init__")] if name.endswith(".__init__") else name
 
 
+@lru_cache(maxsize=None)
+def imports_of(directory: Path, path: str, known: frozenset[str]) -> list[str]:
+    """What a module imports at its beginning: of `from a import b` a.b, if that is a module, or a."""
+    package = path.split("/")[:-1]
+    found = []
+    for node in ast.parse((directory / path).read_bytes()).body:
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            parts = [f"{module}.{alias.name}" for alias in node.names]
+            found += [part if part in known else module for part in parts]
+    return found
+
+
 def node_of(value: object) -> marshalling.Node:
     """A tree of tuples, strings, bytes and ints as marshalling's nodes."""
     if isinstance(value, tuple):
@@ -104,15 +121,20 @@ class Version:
         self.opcodes: dict[str, int] = {n: code for n, code in opcodes.items() if code < 256}
         self.release: tuple[int, int] = release
         self.family = next(name for name, members in FAMILIES.items() if release in members)
-        code = {path: self.node(data) for path, data in codes.items()}
-        self.quickstart = code.pop(QUICKSTART)
-        self.packages = tuple(module_name(path) for path in code if path.endswith("/__init__.py"))
+        trees = {path: self.node(data) for path, data in codes.items()}
+        self.quickstart = trees.pop(QUICKSTART)
+        self.packages = tuple(module_name(path) for path in trees if path.endswith("/__init__.py"))
+        code = {module_name(path): tree for path, tree in trees.items()}
+        known = frozenset(code)
+        imports = {module_name(path): imports_of(directory, path, known) for path in trees}
         self.names: list[tuple[str, ...]] = []
         self.trees: list[marshalling.Node] = []
         for number in range(len(GROUPS)):
-            members = [path for path in code if group_of(module_name(path)) == number]
-            self.names.append(tuple(module_name(path) for path in members))
-            self.trees.append((b"(", *[code[path] for path in members]))
+            names = sorted((name for name in code if place_of(name)[0] == number), key=place_of)
+            if number in WHOLE:
+                names = in_order(names, imports)
+            self.names.append(tuple(names))
+            self.trees.append((b"(", *map(code.__getitem__, names)))
 
     def node(self, code: bytes) -> marshalling.Node:
         tree = marshalling.Reader(code, self.release).read()
@@ -198,13 +220,13 @@ class Packing:
             names = version.names[group]
             place = self.places.get((version.magic, group))
             if place is not None:
-                index.append((names, len(self.texts[group]), self.text_ends[group], 1, *place))
+                index.append((names, int(group in WHOLE), len(self.texts[group]), self.text_ends[group], 1, *place))
             elif self.is_deflated(version, group):
                 start = len(deflated)
                 code = self.code(version, group)
                 deflated += deflate(code)
                 place = (start, len(deflated), len(code), 0, 0)
-                index.append((names, len(self.texts[group]), self.text_ends[group], 0, *place))
+                index.append((names, int(group in WHOLE), len(self.texts[group]), self.text_ends[group], 0, *place))
         table = self.tables.get(version.magic, b"")
         first = version.magic + version.first(self.texts[0], table, tuple(index))
         return first + deflated, len(first)

@@ -1,7 +1,7 @@
 """Which modules' byte code lies together in the archive, and which must be there at all.
 
 A group is inflated and loaded whole when the first of its modules is imported, so a group holds what is
-used together. A module belongs to the first group that names it (a pattern of fnmatch). What costs
+used together; those of the hot paths are also executed whole, in the order of their imports (quickstart.py). A module belongs to the first group that names it (a pattern of fnmatch). What costs
 time in the first groups costs it in every start. What no pattern names goes to the last group, packed
 small rather than fast; when the file gets too big, the last groups are the first to be left to the
 sources. tests/integration/test_archive.py holds which verb may need which group.
@@ -18,6 +18,7 @@ FIRST = (
 # Every verb, even `runc --version`.
 BASE = """
 runc
+libc_bindings
 libcontainer
 libcontainer._build
 libcontainer.commandline
@@ -31,7 +32,6 @@ libcontainer.version
 
 # What asks for a container or tells of one.
 STATE = """
-libc_bindings
 libc_bindings.signals
 libcontainer.commandline.signals
 libcontainer.commandline.tables
@@ -47,27 +47,32 @@ libcontainer.cgroups
 libcontainer.cgroups.base
 libcontainer.cgroups.files
 libcontainer.cgroups.hierarchies
+"""
+
+CGROUPS_V1 = """
 libcontainer.cgroups.v1
 libcontainer.cgroups.v1.freezer
+"""
+
+CGROUPS_V2 = """
 libcontainer.cgroups.v2
 libcontainer.cgroups.v2.freezer
 """
 
 # create, run and exec of a plain config.
+# (libc_bindings.ffi asks libc_bindings.numbers while others are imported, so that comes before them.)
 START = """
+libc_bindings.numbers
 libc_bindings.capabilities
 libc_bindings.ffi
 libc_bindings.keyrings
 libc_bindings.mounts
 libc_bindings.namespaces
-libc_bindings.numbers
 libc_bindings.paths
 libc_bindings.process
 libc_bindings.sealing
 libcontainer.cgroups.devices
 libcontainer.cgroups.entrance
-libcontainer.cgroups.v1.cpuset
-libcontainer.cgroups.v1.devices
 libcontainer.channel
 libcontainer.config
 libcontainer.creation
@@ -96,6 +101,12 @@ libcontainer.validation
 libcontainer.validation.document
 libcontainer.validation.linux
 libcontainer.validation.process
+"""
+
+# What every container needs under v1.
+START_V1 = """
+libcontainer.cgroups.v1.cpuset
+libcontainer.cgroups.v1.devices
 """
 
 # exec alone.
@@ -138,22 +149,47 @@ GROUPS = [
     ("base", BASE.split()),
     ("state", STATE.split()),
     ("cgroups", CGROUPS.split()),
+    ("cgroups_v1", CGROUPS_V1.split()),
+    ("cgroups_v2", CGROUPS_V2.split()),
     ("start", START.split()),
+    ("start_v1", START_V1.split()),
     ("exec", EXEC.split()),
     ("more", MORE.split()),
     ("some", SOME.split()),
     ("rest", ["*"]),
 ]
 # From here on groups are packed small for every version.
-SMALL = 7
+SMALL = 10
+# These groups are executed whole; after them modules are imported one by one.
+WHOLE = range(1, 9)
 
 # Read by type checkers only: no interpreter ever imports them.
 NEVER = ["libcontainer.spec"]
 
 
-def group_of(module: str) -> int:
-    """The number of the module's group."""
-    for number, (_, patterns) in enumerate(GROUPS):
-        if any(fnmatchcase(module, pattern) for pattern in patterns):
-            return number
+def place_of(module: str) -> tuple[int, int]:
+    """The numbers of the module's group and of the pattern that named it there."""
+    for group, (_, patterns) in enumerate(GROUPS):
+        for number, pattern in enumerate(patterns):
+            if fnmatchcase(module, pattern):
+                return group, number
     raise ValueError(module)  # the last group takes all
+
+
+def in_order(modules: list[str], imports: dict[str, list[str]]) -> list[str]:
+    """The modules, each after those that it imports at its beginning. Raises ValueError on a circle."""
+    ordered: dict[str, None] = {}
+    waiting: list[str] = []
+
+    def add(module: str) -> None:
+        if module in waiting:
+            raise ValueError("circular import: " + " ".join([*waiting, module]))
+        if module in modules and module not in ordered:
+            waiting.append(module)
+            for imported in imports[module]:
+                add(imported)
+            ordered[waiting.pop()] = None
+
+    for module in modules:
+        add(module)
+    return list(ordered)

@@ -12,6 +12,10 @@ comparing the magic number, and executes this file with these names in place:
 A group is inflated when its first module is asked for. For that nothing is read from the file again:
 after pivot_root it is out of reach, and an open descriptor to it would be one that the container could
 find. A module that has no byte code here is compiled from the archive's source.
+
+The groups of the hot paths are wanted whole: their modules are made and executed here in the order of their
+imports, without importlib, which takes 15 us for each (the 65 of `run`: 1.0 ms, here 0.2). Each import
+statement then finds its module in sys.modules.
 """
 
 from __future__ import annotations
@@ -46,8 +50,10 @@ class Group:
         packed: bytes,
         part: tuple[int, int, int],
         table: bytes,
+        whole: int,
     ):
         self.names = names
+        self.whole = whole
         self.text = text
         self.text_size = text_size
         self.packed = packed
@@ -74,17 +80,16 @@ class Group:
         code[11:codes_end:2] = code[11:codes_end:2].translate(self.table)
         return text + code
 
-    def take(self, name: str) -> CodeType | None:
-        """The module's code; None if this interpreter lacks the LZMA that the group needs."""
+    def open(self) -> dict[str, CodeType]:
+        """The modules that nobody has taken yet; none if this interpreter lacks the group's LZMA."""
         if self.codes is None:
             try:
                 loaded = marshal.loads(self.inflate())
             except ImportError:
-                return None
+                return {}
             self.codes = dict(zip(self.names, loaded[4]))
             self.text = self.packed = b""
-        # Taken out: a process that lives on (init, waiting for start) need not keep it.
-        return self.codes.pop(name, None)
+        return self.codes
 
 
 class ByteCode:
@@ -103,12 +108,42 @@ class ByteCode:
     ) -> Any:
         """The module's spec, or None for a module that is not in here."""
         group = self.groups.get(name)
-        code = group and group.take(name)
-        if code is None:
+        codes = group and group.open()
+        if not group or not codes or name not in codes:
             return self.find_source(name)
         spec = self.spec(name, self, origin=self.archive, is_package=name in self.packages)
-        spec.loader_state = code
+        if group.whole:
+            self.make(codes)
+        else:
+            # Taken out: a process that lives on (init, waiting for start) need not keep it.
+            spec.loader_state = codes.pop(name)
         return spec
+
+    def make(self, codes: dict[str, CodeType]) -> None:
+        """Makes and executes a group's modules, which are in the order of their imports."""
+        modules = sys.modules
+        kind = type(sys)
+        loader: Any = self
+        for name in list(codes):
+            package = name.rpartition(".")[0]
+            if package and package not in modules and package not in codes:
+                # It may in turn import this group, whole.
+                __import__(package)
+        for name in codes:
+            modules[name] = module = kind(name)
+            module.__loader__ = loader
+            module.__package__ = name.rpartition(".")[0]
+            if name in self.packages:
+                module.__package__ = name
+                module.__path__ = []
+        for name in codes:
+            package, _, last = name.rpartition(".")
+            if package:
+                setattr(modules[package], last, modules[name])
+        while codes:
+            # An exception's traceback need not keep the group either.
+            name = next(iter(codes))
+            exec(codes.pop(name), modules[name].__dict__)
 
     def find_source(self, name: str) -> Any:
         """The spec of a module of this program that has no byte code for this interpreter."""
@@ -126,16 +161,17 @@ class ByteCode:
         finally:
             sys.path.remove(self.archive)
 
-    def create_module(self, spec: Any) -> None:
-        """None: an ordinary module."""
-        return
+    def create_module(self, spec: Any) -> ModuleType | None:
+        """The module if it came with its group, or None: an ordinary one is to be made."""
+        return None if spec.loader_state else sys.modules[spec.name]
 
     def exec_module(self, module: ModuleType) -> None:
-        """Runs the module's code in its namespace."""
+        """Runs the module's code in its namespace, unless that was done with its group."""
         spec: Any = module.__spec__
         code = spec.loader_state
         spec.loader_state = None
-        exec(code, module.__dict__)
+        if code:
+            exec(code, module.__dict__)
 
     def explain(self, error: BaseException) -> str:
         """The error's traceback with exact lines, which the byte code itself does not know.
@@ -163,9 +199,10 @@ def install() -> None:
     packages, table, index = o[1]
     groups = []
     text_start = s[2]
-    for names, text_size, text_end, is_lzma, start, end, *part in index:
+    for names, whole, text_size, text_end, is_lzma, start, end, *part in index:
         packed = c[start:end] if is_lzma else b[t[2] + start : t[2] + end]
-        groups.append(Group(names, a[text_start:text_end], text_size, packed, tuple(part), table))
+        text = a[text_start:text_end]
+        groups.append(Group(names, text, text_size, packed, tuple(part), table, whole))
         text_start = text_end
     archive = f
     if not f.startswith("/"):
