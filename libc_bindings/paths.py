@@ -56,6 +56,9 @@ CGROUP_SUPER_MAGIC = 0x27E0EB
 CGROUP2_SUPER_MAGIC = 0x63677270
 AAFS_MAGIC = 0x5A3C69F0
 
+# struct open_how by its fields: packing it takes a fifth of the call's time.
+_hows: dict[tuple[int, int, int], bytes] = {}
+
 _openat2 = bind_syscall("openat2", INT, PATH, BYTES, ULONG)
 _renameat2 = bind_syscall("renameat2", INT, PATH, INT, PATH, UINT)
 _statx = bind_syscall("statx", INT, PATH, INT, UINT, POINTER)
@@ -66,7 +69,10 @@ _fchownat = bind("fchownat", INT, PATH, UINT, UINT, INT)
 
 def openat2(dir_fd: int, path: str | bytes, flags: int, resolve: int, mode: int = 0) -> int:
     """openat2(2); O_CLOEXEC is added.  `mode` must be 0 without O_CREAT or O_TMPFILE."""
-    how = pack((flags | posix.O_CLOEXEC, 8), (mode, 8), (resolve, 8))
+    how = _hows.get((flags, mode, resolve))
+    if how is None:
+        how = pack((flags | posix.O_CLOEXEC, 8), (mode, 8), (resolve, 8))
+        _hows[flags, mode, resolve] = how
     return check(_openat2(dir_fd, path, how, len(how)), "openat2", path)
 
 
