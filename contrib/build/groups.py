@@ -47,14 +47,8 @@ libcontainer.cgroups
 libcontainer.cgroups.base
 libcontainer.cgroups.files
 libcontainer.cgroups.hierarchies
-"""
-
-CGROUPS_V1 = """
 libcontainer.cgroups.v1
 libcontainer.cgroups.v1.freezer
-"""
-
-CGROUPS_V2 = """
 libcontainer.cgroups.v2
 libcontainer.cgroups.v2.freezer
 """
@@ -73,6 +67,8 @@ libc_bindings.process
 libc_bindings.sealing
 libcontainer.cgroups.devices
 libcontainer.cgroups.entrance
+libcontainer.cgroups.v1.cpuset
+libcontainer.cgroups.v1.devices
 libcontainer.channel
 libcontainer.config
 libcontainer.creation
@@ -101,12 +97,6 @@ libcontainer.validation
 libcontainer.validation.document
 libcontainer.validation.linux
 libcontainer.validation.process
-"""
-
-# What every container needs under v1.
-START_V1 = """
-libcontainer.cgroups.v1.cpuset
-libcontainer.cgroups.v1.devices
 """
 
 # exec alone.
@@ -149,19 +139,16 @@ GROUPS = [
     ("base", BASE.split()),
     ("state", STATE.split()),
     ("cgroups", CGROUPS.split()),
-    ("cgroups_v1", CGROUPS_V1.split()),
-    ("cgroups_v2", CGROUPS_V2.split()),
     ("start", START.split()),
-    ("start_v1", START_V1.split()),
     ("exec", EXEC.split()),
     ("more", MORE.split()),
     ("some", SOME.split()),
     ("rest", ["*"]),
 ]
 # From here on groups are packed small for every version.
-SMALL = 10
+SMALL = 7
 # These groups are executed whole; after them modules are imported one by one.
-WHOLE = range(1, 9)
+WHOLE = range(1, 6)
 
 # Read by type checkers only: no interpreter ever imports them.
 NEVER = ["libcontainer.spec"]

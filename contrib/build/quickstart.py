@@ -50,7 +50,7 @@ class Group:
         packed: bytes,
         part: tuple[int, int, int],
         table: bytes,
-        whole: int,
+        whole: bool,
     ):
         self.names = names
         self.whole = whole
@@ -113,36 +113,33 @@ class ByteCode:
             return self.find_source(name)
         spec = self.spec(name, self, origin=self.archive, is_package=name in self.packages)
         if group.whole:
+            group.whole = False
             self.make(codes)
-        else:
-            # Taken out: a process that lives on (init, waiting for start) need not keep it.
-            spec.loader_state = codes.pop(name)
+        # Taken out: a process that lives on (init, waiting for start) need not keep it.
+        spec.loader_state = codes.pop(name, None)
         return spec
 
     def make(self, codes: dict[str, CodeType]) -> None:
-        """Makes and executes a group's modules, which are in the order of their imports."""
+        """Makes and executes a group's modules, but for those in a package that is not there (yet)."""
         modules = sys.modules
         kind = type(sys)
         loader: Any = self
-        for name in list(codes):
-            package = name.rpartition(".")[0]
-            if package and package not in modules and package not in codes:
-                # It may in turn import this group, whole.
-                __import__(package)
+        made = []
         for name in codes:
+            package, _, last = name.rpartition(".")
+            if package and package not in modules and package not in codes:
+                continue
             modules[name] = module = kind(name)
             module.__loader__ = loader
-            module.__package__ = name.rpartition(".")[0]
+            module.__package__ = package
             if name in self.packages:
                 module.__package__ = name
                 module.__path__ = []
-        for name in codes:
-            package, _, last = name.rpartition(".")
+            made.append((name, package, last))
+        for name, package, last in made:
             if package:
                 setattr(modules[package], last, modules[name])
-        while codes:
-            # An exception's traceback need not keep the group either.
-            name = next(iter(codes))
+        for name, _, _ in made:
             exec(codes.pop(name), modules[name].__dict__)
 
     def find_source(self, name: str) -> Any:
@@ -202,7 +199,7 @@ def install() -> None:
     for names, whole, text_size, text_end, is_lzma, start, end, *part in index:
         packed = c[start:end] if is_lzma else b[t[2] + start : t[2] + end]
         text = a[text_start:text_end]
-        groups.append(Group(names, text, text_size, packed, tuple(part), table, whole))
+        groups.append(Group(names, text, text_size, packed, tuple(part), table, bool(whole)))
         text_start = text_end
     archive = f
     if not f.startswith("/"):
