@@ -8,7 +8,15 @@ from errno import EBUSY, ENOENT, EPERM
 from libc_bindings import mounts as libc
 
 from . import attach
-from .mounts import Target, bind, check_proc, finish_mount, new_mount, open_mount_point
+from .mounts import (
+    Target,
+    bind,
+    check_proc,
+    finish_mount,
+    is_unified,
+    new_mount,
+    open_mount_point,
+)
 from .options import MountOptions
 
 TYPE_CHECKING = False
@@ -20,8 +28,8 @@ _V2_ROOT = "/sys/fs/cgroup"
 
 
 def mount_cgroup(target: Target, mount: Any, options: MountOptions) -> None:
-    """Mount the cgroups as this host has them, whatever version the mount's type names."""
-    if target.cgroup is None or target.cgroup.version == 2:
+    """Mount the cgroups as this host has them: the type `cgroup` stands for v2 too."""
+    if is_unified(target.cgroup):
         _mount_v2(target, mount, options)
     else:
         _mount_v1(target, mount, options)

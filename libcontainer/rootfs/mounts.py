@@ -121,6 +121,11 @@ def reason(error: Exception) -> str:
     return told
 
 
+def is_unified(cgroup: Any) -> bool:
+    """Whether the host has cgroup v2 alone, going by the CgroupView. None: nothing but that is known."""
+    return cgroup is None or cgroup.version == 2
+
+
 def _mount(target: Target, mount: Any, options: MountOptions) -> None:
     kind = mount.get("type") or ""
     if options.flags & libc.MS_REMOUNT:
@@ -128,7 +133,7 @@ def _mount(target: Target, mount: Any, options: MountOptions) -> None:
     elif is_bind(mount, options):
         source = mount.get("source") or ""
         _bind(target, source, target.destination(mount), options, mount)
-    elif kind in ("cgroup", "cgroup2"):
+    elif kind == "cgroup" or (kind == "cgroup2" and is_unified(target.cgroup)):
         from .cgroup_mounts import mount_cgroup
 
         mount_cgroup(target, mount, options)

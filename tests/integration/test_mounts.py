@@ -488,3 +488,12 @@ class TestCgroups:
                 pytest.skip("this host has no memory controller of version 1")
         result = any_user.good(f"cat {place}/cgroup.procs")
         assert "1" in result.output.split()
+
+
+@pytest.mark.needs("cgroup1")
+def test_cgroup2_beside_v1_is_the_real_one(any_kernel: Bundle) -> None:
+    """The type `cgroup` is whatever the host has; `cgroup2` is the kernel's file system, as in runc."""
+    any_kernel.mount("/new", "cgroup2", "ro", "nosuid", kind="cgroup2")
+    found = any_kernel.good().mount("/new")
+    assert found[2] == "cgroup2"
+    assert {"ro", "nosuid"} <= set(found[3].split(","))
