@@ -357,8 +357,13 @@ def find_program(name: str, environ: dict[bytes, bytes]) -> bytes:
         return encoded
     for directory in (environ.get(b"PATH") or b"").split(b":"):
         path = (directory or b".") + b"/" + encoded
-        if directory and not _not_executable(path):
-            return path
+        if _not_executable(path):
+            continue
+        if not path.startswith(b"/"):
+            # As in runc: what runs must not hang on the directory.
+            what = "cannot run executable found relative to current directory"
+            raise Error(f'exec: "{name}": {what}')
+        return path
     raise Error(f'exec: "{name}": executable file not found in $PATH')
 
 

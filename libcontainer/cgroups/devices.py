@@ -7,6 +7,7 @@ This is how the v1 controller works (kernel: Documentation/admin-guide/cgroup-v1
 
 from __future__ import annotations
 
+from libcontainer import log
 from libcontainer.cgroups.files import RESOURCES
 from libcontainer.errors import Error
 
@@ -92,12 +93,10 @@ def letters(access: int) -> str:
 
 
 def access_bits(text: str) -> int:
-    """The bits of letters r, w, m; ValueError for another letter."""
+    """The bits of the letters r, w, m in `text`; others mean nothing, as in runc."""
     bits = 0
     for letter in text:
-        if letter not in _LETTERS:
-            raise ValueError("unknown device access %r" % letter)
-        bits |= _LETTERS[letter]
+        bits |= _LETTERS.get(letter, 0)
     return bits
 
 
@@ -109,10 +108,11 @@ def policy(resources: dict[str, Any], nodes: list[dict[str, Any]]) -> Policy:
     result = Policy()
     for index, entry in enumerate(resources.get("devices") or ()):
         kind = entry.get("type") or "a"
-        try:
-            bits = access_bits(entry.get("access") or "")
-        except ValueError as failure:
-            raise Error("%sdevices[%d].access: %s" % (RESOURCES, index, failure)) from None
+        access = entry.get("access") or ""
+        bits = access_bits(access)
+        if bits and {*access} - {*"rwm"}:
+            message = "%sdevices[%d].access: of %r only r, w and m mean anything"
+            log.warning(message % (RESOURCES, index, access))
         if kind not in ("a", "b", "c"):
             raise Error("%sdevices[%d].type: %r is not a, b or c" % (RESOURCES, index, kind))
         if not bits:

@@ -121,8 +121,8 @@ def _device_rule(value: Object, place: str, faults: Faults) -> None:
     access = value.get("access", "")
     if not access:
         faults.append(place + ".access: device access field cannot be empty")
-    elif access.strip("rwm"):
-        message = "%s.access: %s is not made of r, w and m"
+    elif not set(access) & {*"rwm"}:
+        message = "%s.access: %s has none of r, w and m"
         faults.append(message % (place, quoted(access)))
 
 

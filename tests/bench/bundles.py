@@ -14,6 +14,7 @@ from typing import Any
 PROFILE = Path("/usr/share/containers/seccomp.json")
 MOUNTS = 500
 MASKS = 4096
+VARIABLES = 1000
 
 
 class Bundles:
@@ -63,28 +64,37 @@ class Bundles:
         config["linux"].setdefault("resources", {})["memory"] = {"limit": limit}
         return self.make(f"memory-{limit}", config)
 
-    def with_mounts(self) -> Path:
-        """/bin/true after MOUNTS bind mounts."""
-        config = copy.deepcopy(self.default)
-        config["process"]["args"] = ["/bin/true"]
-        for number in range(MOUNTS):
+    def with_mounts(self, count: int = MOUNTS) -> Path:
+        """/bin/true after `count` bind mounts."""
+        config = self._true()
+        for number in range(count):
             place = f"/mnt/{number}"
             (self.rootfs / place[1:]).mkdir(exist_ok=True)
             config["mounts"].append(
                 {"destination": place, "type": "bind", "source": "/mnt", "options": ["bind", "ro"]}
             )
-        return self.make("mounts", config)
+        return self.make(f"mounts-{count}", config)
 
-    def with_masks(self) -> Path:
-        """/bin/true after MASKS masked files."""
-        config = copy.deepcopy(self.default)
-        config["process"]["args"] = ["/bin/true"]
+    def with_masks(self, count: int = MASKS) -> Path:
+        """/bin/true after `count` masked files."""
+        config = self._true()
         (self.rootfs / "etc/masked").mkdir(exist_ok=True)
-        for number in range(MASKS):
+        for number in range(count):
             place = f"/etc/masked/{number}"
             (self.rootfs / place[1:]).touch()
             config["linux"]["maskedPaths"].append(place)
-        return self.make("masks", config)
+        return self.make(f"masks-{count}", config)
+
+    def with_variables(self, count: int = VARIABLES) -> Path:
+        """/bin/true with `count` variables of 100 bytes in its environment."""
+        config = self._true()
+        config["process"]["env"] += [f"VARIABLE_{n}=".ljust(100, "x") for n in range(count)]
+        return self.make(f"variables-{count}", config)
+
+    def _true(self) -> dict[str, Any]:
+        config = copy.deepcopy(self.default)
+        config["process"]["args"] = ["/bin/true"]
+        return config
 
 
 def docker_profile() -> dict[str, Any]:

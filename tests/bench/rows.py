@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Callable, Iterator, NamedTuple
 
-from tests.bench.bundles import MASKS, MOUNTS, PROFILE, Bundles, multiply_state
+from tests.bench.bundles import MASKS, MOUNTS, PROFILE, VARIABLES, Bundles, multiply_state
 from tests.bench.measure import Failed, Program
 
 Samples = Iterator[float]
@@ -205,16 +205,15 @@ def _cpu(program: Program, bundles: Bundles) -> Samples:
         yield program.expect("run", program.id, directory=bundle).cpu
 
 
-def _mounts(program: Program, bundles: Bundles) -> Samples:
-    bundle = bundles.with_mounts()
-    while True:
-        yield program.expect("run", program.id, directory=bundle).wall
+def bundle_samples(make: Callable[[Bundles], Path]) -> Callable[[Program, Bundles], Samples]:
+    """`run` of a bundle."""
 
+    def samples(program: Program, bundles: Bundles) -> Samples:
+        bundle = make(bundles)
+        while True:
+            yield program.expect("run", program.id, directory=bundle).wall
 
-def _masks(program: Program, bundles: Bundles) -> Samples:
-    bundle = bundles.with_masks()
-    while True:
-        yield program.expect("run", program.id, directory=bundle).wall
+    return samples
 
 
 ROWS = [
@@ -238,6 +237,17 @@ ROWS = [
     Row("waiting", "private memory of a created init", 1, 0.8, "MiB", 0.2, _waiting),
     Row("limit", "smallest memory limit", 0, 0, "MiB", 0.1, _smallest_limit),
     Row("cpu", "CPU time of `run`", 0.9, 0.7, "ms", 1, _cpu),
-    Row("mounts", f"`run` with {MOUNTS} mounts", 1, 0.7, "ms", 0.4, _mounts),
-    Row("masks", f"`run` with {MASKS:,} masked paths", 1, 0.7, "ms", 0.3, _masks),
+    Row("mounts", f"`run` with {MOUNTS} mounts", 1, 0.7, "ms", 0.4,
+        bundle_samples(Bundles.with_mounts)),
+    Row("masks", f"`run` with {MASKS:,} masked paths", 1, 0.7, "ms", 0.3,
+        bundle_samples(Bundles.with_masks)),
+    Row("env", f"`run` with {VARIABLES:,} variables", 1, 0.7, "ms", 1,
+        bundle_samples(Bundles.with_variables)),
 ]  # fmt: skip
+
+# What may be there in large numbers: (title, how many at most, the bundle with so many).
+GROWTH: list[tuple[str, int, Callable[[Bundles, int], Path]]] = [
+    ("mounts", MOUNTS, Bundles.with_mounts),
+    ("masked paths", MASKS, Bundles.with_masks),
+    ("variables", VARIABLES, Bundles.with_variables),
+]

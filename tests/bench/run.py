@@ -25,7 +25,7 @@ sys.path.insert(0, str(TOP))
 
 from tests.bench.bundles import Bundles  # noqa: E402
 from tests.bench.measure import UNIFIED, Failed, MountNamespace, Program  # noqa: E402
-from tests.bench.rows import ROWS, Row, run_samples  # noqa: E402
+from tests.bench.rows import GROWTH, ROWS, Row, bundle_samples, run_samples  # noqa: E402
 
 OURS = "dist/runc"
 RUNC = "runc"
@@ -187,10 +187,33 @@ def compare_interpreters(ours: Program, programs: list[Program], where: Path, ru
     return table(lines)
 
 
+def growth(programs: list[Program], bundles: Bundles, runs: int) -> str:
+    """The table of what each more of many things takes, in thirds of their number."""
+    lines = [["`run` with"]]
+    lines[0] += [f"{name}, {what}" for what in ("ms", "us for each more") for name in (OURS, RUNC)]
+    programs = [program for program in programs if program.name in (OURS, RUNC)]
+    for title, most, make in GROWTH:
+        before: dict[str, float] = {}
+        for part in range(4):
+            count = most * part // 3
+            samples = bundle_samples(lambda all, make=make, count=count: make(all, count))  # type: ignore[misc]
+            medians = measure(Row("growth", "", 0, 0, "ms", 0.3, samples), programs, bundles, runs)
+            line = [f"{count:,} {title}"]
+            more = []
+            for name in (OURS, RUNC):
+                line.append(f"{medians[name]:.1f}" if name in medians else "-")
+                if name in before and name in medians:
+                    step = (medians[name] - before[name]) / (most / 3) * 1000
+                    more.append(f"{step:.1f}")
+            lines.append([*line, *more, *[""] * (2 - len(more))])
+            before = medians
+    return table(lines)
+
+
 def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    known = [row.key for row in ROWS] + ["python"]
+    known = [row.key for row in ROWS] + ["growth", "python"]
     parser.add_argument("--rows", default=",".join(known), help="of: " + ", ".join(known))
     parser.add_argument("--runs", type=int, default=40, help="samples of each (default 40)")
     parser.add_argument("--output", type=Path, help="default docs/bench.md for all rows")
@@ -213,8 +236,13 @@ def main() -> int:
                 print(f"bench: {row.key}", file=sys.stderr)
                 lines.append(cells(row, measure(row, programs, bundles, options.runs)))
         versions = ""
+        if "growth" in keys:
+            print("bench: growth", file=sys.stderr)
+            versions = growth(programs, bundles, options.runs)
         if "python" in keys:
-            versions = compare_interpreters(programs[0], programs, where, options.runs)
+            print("bench: python", file=sys.stderr)
+            compared = compare_interpreters(programs[0], programs, where, options.runs)
+            versions = "\n".join(filter(None, [versions, compared]))
         text = table(lines) if len(lines) > 1 else ""
         print(text)
         print(versions)

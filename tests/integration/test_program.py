@@ -81,6 +81,20 @@ def test_no_path(bundle: Bundle, way: str) -> None:
     fails(bundle, way, "sh", 'exec: "sh": executable file not found in $PATH', env=["A=b"])
 
 
+@pytest.mark.parametrize("path", ["bin", "/nowhere:bin", "bin:/bin", ":/nowhere", ".:/bin"])
+def test_relative_path_is_refused(bundle: Bundle, way: str, path: str) -> None:
+    """What runs must not hang on the directory; a relative element without the program is passed."""
+    place(bundle, "program")
+    name = "program" if path[0] in ".:" else "sh"
+    fault = f'exec: "{name}": cannot run executable found relative to current directory'
+    fails(bundle, way, name, fault, env=[f"PATH={path}"])
+
+
+@pytest.mark.parametrize("path", [":/bin", "nowhere:/bin"])
+def test_relative_path_without_the_program(bundle: Bundle, way: str, path: str) -> None:
+    assert ways.call(bundle, way, "true", process={"env": [f"PATH={path}"]}).returncode == 0
+
+
 def test_path_is_not_the_hosts(bundle: Bundle, way: str) -> None:
     bundle.environment = {**bundle.environment, "PATH": f"{bundle.environment['PATH']}:/elsewhere"}
     place(bundle, "elsewhere/program")

@@ -252,6 +252,27 @@ def test_device_rules(bundle: Any, rules: Any, expected: str) -> None:
     assert bundle.output(PROBE).split() == expected.split()
 
 
+def test_other_letters_of_a_device_rule_are_warned_about(bundle: Any) -> None:
+    """runc's own suite has "rwa"; it denies reading and writing."""
+    limit(
+        bundle,
+        devices=[
+            {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "rwm"},
+            {"allow": False, "type": "c", "major": 1, "minor": 11, "access": "rwa"},
+        ],
+    )
+    bundle.config["mounts"].append(
+        {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["dev"]}
+    )
+    for kind in ("bounding", "effective", "permitted"):
+        bundle.config["process"]["capabilities"][kind] += ["CAP_MKNOD"]
+    done = bundle.shell(PROBE)
+    assert done.stdout.split() == ["null", "zero"]
+    assert (
+        "linux.resources.devices[1].access: of 'rwa' only r, w and m mean anything" in done.stderr
+    )
+
+
 def test_a_device_rule_with_a_hole_is_refused(bundle: Any) -> None:
     limit(
         bundle,

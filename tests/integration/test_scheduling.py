@@ -160,6 +160,13 @@ def test_final_affinity(bundle: Bundle, way: str) -> None:
     assert told["Cpus_allowed_list"] == one
 
 
+@pytest.mark.parametrize("way", [ways.EXEC, ways.PROCESS])
+def test_initial_affinity_alone_stays(bundle: Bundle, way: str) -> None:
+    one = str(max(os.sched_getaffinity(0)))
+    told = ways.status(bundle, way, {"execCPUAffinity": {"initial": one}})
+    assert told["Cpus_allowed_list"] == one
+
+
 def test_affinity_is_not_for_the_first_process(bundle: Bundle) -> None:
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one CPU only")

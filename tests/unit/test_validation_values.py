@@ -151,7 +151,7 @@ BAD: list[tuple[typing.Any, ...]] = [
     ("linux.resources.devices.0.major", -2, "linux.resources.devices[0].major", "range"),
     ("linux.resources.devices.0.minor", 1 << 63, "linux.resources.devices[0].minor", "range"),
     ("linux.resources.devices.0.access", "", "linux.resources.devices[0].access", "be empty"),
-    ("linux.resources.devices.0.access", "rx", "linux.resources.devices[0].access", "r, w and m"),
+    ("linux.resources.devices.0.access", "x", "linux.resources.devices[0].access", "r, w and m"),
     ("linux.resources.memory.limit", -2, "linux.resources.memory.limit", "range"),
     ("linux.resources.memory.reservation", 1 << 63, "linux.resources.memory.reservation", "range"),
     ("linux.resources.memory.swappiness", 101, "linux.resources.memory.swappiness", "range"),
