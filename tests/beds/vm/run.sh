@@ -53,8 +53,9 @@ cp -f "${RUNC:-$root/dist/runc}" "$work/runc"
 } >"$work/command"
 
 accelerator=tcg,thread=multi
-# A /dev/kvm that is there may still not work, as in some virtual machines.
-if (echo quit | qemu-system-x86_64 -machine q35 -accel kvm -cpu max -display none -nic none -S -monitor stdio) \
+# A /dev/kvm that is there may still not work, as in some virtual machines: some refuse at once, others
+# (that do without the processor's help) never get any kernel of ours to its first line.
+if grep -qwE 'vmx|svm' /proc/cpuinfo && (echo quit | qemu-system-x86_64 -machine q35 -accel kvm -cpu max -display none -nic none -S -monitor stdio) \
     >/dev/null 2>&1; then
     accelerator=kvm
 fi
