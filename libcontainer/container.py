@@ -163,6 +163,14 @@ def delete(root: str, container_id: str, force: bool = False) -> None:
     destroy(container)
 
 
+def delete_ended(container: Container) -> None:
+    """Remove the container that this command has run, unless somebody else did (and reused its id)."""
+    container.lock()
+    if container.is_current():
+        container.refresh()
+        destroy(container)
+
+
 def stop(container: Container) -> None:
     """SIGKILL to init, and the wait for its end.  Raises Error after ten seconds."""
     if not container.pid:

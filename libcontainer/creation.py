@@ -37,6 +37,11 @@ def create(root: str, container_id: str, bundle: str, **options: Any) -> None:
     """Make a container whose init waits for `start`; on any failure nothing of it is left."""
     creation = _create(root, container_id, Options(bundle, **options))
     assert creation.channel is not None
+    try:
+        _let_go(creation)
+    except BaseException:
+        _undo(creation)
+        raise
     creation.channel.close()
 
 
@@ -58,14 +63,14 @@ def run(root: str, container_id: str, bundle: str, **options: Any) -> int:
         raise
     try:
         _start(creation)
-        posix.close(made.directory)
+        made.unlock()
         status = supervise.wait(creation.pid, relay)
         log.debug(f"host: the program has ended, exit status {status}")
     finally:
         supervise.restore_terminal(relay)
     if not chosen.keep:
         try:
-            container.delete(root, container_id, force=True)
+            container.delete_ended(made)
             log.debug("host: the container is deleted")
         except Error as error:
             log.warning(f"unable to destroy container: {error}")
@@ -86,6 +91,8 @@ def _start(creation: Creation) -> None:
             raise Error(_why_it_died(creation)) from None
         posix.write(fifo, b"0")
         posix.close(fifo)
+        # Now that the FIFO is filled: init then need not wait twice.
+        _let_go(creation)
         made.remove_fifo()
         # Init's end closes at its execve(2), or when it could not do that and has said so.
         channel.receive()
@@ -212,12 +219,14 @@ def _accompany(creation: Creation, prep: init.Preparation) -> None:
             netdevices.move(linux["netDevices"], network)
         log.debug("host: init is in its cgroup, limits are set; now its mounts and privileges")
         channel.send(words.PLACED)
+        # While init works.
+        _stage_record(creation)
         _converse(creation, prep, channel)
         if prep.plan.new & kernel.CLONE_NEWUSER:
             process.set_limits(pid, spec["process"])
-        _record(creation)
+        made.publish()
+        pid_files.tell(pid, creation.options.pid_file, creation.options.pidfd_socket, b"standard")
         log.debug("host: the container is created, and state.json says so")
-        channel.send(words.GO)
     except (OSError, Error) as error:
         why = channel.last_words()
         if why:
@@ -288,9 +297,18 @@ def _why_it_died(creation: Creation) -> str:
     return text + f"container init exited with status {posix.WEXITSTATUS(status)}"
 
 
-def _record(creation: Creation) -> None:
-    """state.json with the process, the pid file, the pidfd."""
-    made, pid, options = creation.container, creation.pid, creation.options
+def _let_go(creation: Creation) -> None:
+    """Tell init, which is ready, that all is recorded: it goes on to wait for `start`."""
+    assert creation.channel is not None
+    try:
+        creation.channel.send(words.GO)
+    except BrokenPipeError:
+        raise Error(_why_it_died(creation)) from None
+
+
+def _stage_record(creation: Creation) -> None:
+    """The state.json with the process, not to be seen before init is ready: `exec` could join it."""
+    made, pid = creation.container, creation.pid
     told = state.process_stat(pid)
     if told is None or told[0] in "ZX":
         raise Error(_why_it_died(creation))
@@ -298,8 +316,7 @@ def _record(creation: Creation) -> None:
     made.data["init_process_start"] = told[1]
     made.data["created"] = state.now()
     made.data["namespace_paths"] = namespaces.paths(pid)
-    made.save()
-    pid_files.tell(pid, options.pid_file, options.pidfd_socket, b"standard")
+    made.stage()
 
 
 def _undo(creation: Creation) -> None:

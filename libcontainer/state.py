@@ -109,11 +109,21 @@ class Container:
 
     def save(self) -> None:
         """Write state.json, whole or not at all."""
-        self._write(_STATE, jsonio.dumps(self.data).encode("utf-8", "surrogateescape"))
+        self._write(_STATE, self.data)
+        self.publish()
+
+    def stage(self) -> None:
+        """Write a state.json that nobody sees before publish()."""
+        self._write(_STATE, self.data)
+
+    def publish(self) -> None:
+        """Put what stage() wrote in the place of state.json."""
+        self._rename(_STATE)
 
     def save_config(self, config: dict[str, Any]) -> None:
         """Keep the container's config as it is now, for `exec`, `update` and `delete`."""
-        self._write(_CONFIG, jsonio.dumps(config).encode("utf-8", "surrogateescape"))
+        self._write(_CONFIG, config)
+        self._rename(_CONFIG)
 
     def config(self) -> Any:
         """The config that the container was made with (a spec.Spec)."""
@@ -123,19 +133,25 @@ class Container:
             # A `delete` has begun since we read state.json.
             raise MissingError from None
 
-    def _write(self, name: str, content: bytes) -> None:
-        temporary = f".{name}.{posix.getpid()}"
+    def _write(self, name: str, value: dict[str, Any]) -> None:
+        content = jsonio.dumps(value).encode("utf-8", "surrogateescape")
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW | posix.O_CLOEXEC
-        fd = posix.open(temporary, flags, 0o600, dir_fd=self.directory)
+        fd = posix.open(_temporary(name), flags, 0o600, dir_fd=self.directory)
         try:
             while content:
                 content = content[posix.write(fd, content) :]
-            posix.rename(temporary, name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
         except OSError as error:
-            posix.unlink(temporary, dir_fd=self.directory)
+            posix.unlink(_temporary(name), dir_fd=self.directory)
             raise Error(f"write {self.path}/{name}: {error.strerror}") from None
         finally:
             posix.close(fd)
+
+    def _rename(self, name: str) -> None:
+        directory = self.directory
+        try:
+            posix.rename(_temporary(name), name, src_dir_fd=directory, dst_dir_fd=directory)
+        except OSError as error:
+            raise Error(f"write {self.path}/{name}: {error.strerror}") from None
 
     def status(self) -> str:
         """`creating`, `created`, `running`, `paused` or `stopped`, from what the kernel says now."""
@@ -205,6 +221,10 @@ class Container:
         except FileNotFoundError:
             return False
         return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+
+def _temporary(name: str) -> str:
+    return f".{name}.{posix.getpid()}"
 
 
 def reserve(root: str, container_id: str) -> Container:
