@@ -53,10 +53,11 @@ libcontainer.cgroups.v2
 libcontainer.cgroups.v2.freezer
 """
 
-# create, run and exec of a plain config.
+# create, run and exec of a plain config, on cgroup v1 or v2.
 # (libc_bindings.ffi asks libc_bindings.numbers while others are imported, so that comes before them.)
 START = """
 libc_bindings.numbers
+libc_bindings.bpf
 libc_bindings.capabilities
 libc_bindings.ffi
 libc_bindings.keyrings
@@ -69,6 +70,7 @@ libcontainer.cgroups.devices
 libcontainer.cgroups.entrance
 libcontainer.cgroups.v1.cpuset
 libcontainer.cgroups.v1.devices
+libcontainer.cgroups.v2.devices
 libcontainer.channel
 libcontainer.config
 libcontainer.creation
@@ -104,9 +106,8 @@ EXEC = """
 libcontainer.execution
 """
 
-# What engines often ask for: limits, seccomp, terminals, user namespaces, cgroup v2.
+# What engines often ask for: limits, seccomp, terminals, user namespaces.
 MORE = """
-libc_bindings.bpf
 libc_bindings.seccomp
 libc_bindings.terminals
 libcontainer.cgroups.v1.[!s]*

@@ -30,6 +30,7 @@ import time
 import tokenize
 import zipfile
 from pathlib import Path
+from typing import Iterator, Tuple
 
 import bytecode
 from groups import GROUPS
@@ -161,21 +162,58 @@ def tar_gz(sources: dict[str, bytes], epoch: int) -> bytes:
 
 
 def bare(source: bytes) -> bytes:
-    """A source without comments and docstrings, every statement on its old line."""
-    lines = source.decode().split("\n")
+    """A source without comments, docstrings and annotations, every statement on its old line."""
+    lines = source.split(b"\n")
     for token in tokenize.tokenize(io.BytesIO(source).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
+            # The tokenizer counts characters; what stands before a comment here is ASCII.
             lines[row - 1] = lines[row - 1][:column].rstrip()
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
         holder = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
         if holder and ast.get_docstring(node, clean=False) is not None:  # type: ignore[arg-type]
             string = node.body[0]  # type: ignore[attr-defined]
             lines[string.lineno - 1 : string.end_lineno] = [
-                " " * string.col_offset + '""',
-                *[""] * (string.end_lineno - string.lineno),
+                b" " * string.col_offset + b'""',
+                *[b""] * (string.end_lineno - string.lineno),
             ]
-    return "\n".join(lines).encode()
+    # From the end, so that what stands before keeps its place in the line.
+    for start, end in sorted(annotations(tree, lines), reverse=True):
+        cut(lines, start, end)
+    return b"\n".join(lines)
+
+
+Place = Tuple[int, int]
+
+
+def annotations(tree: ast.Module, lines: list[bytes]) -> Iterator[tuple[Place, Place]]:
+    """Where the annotations of functions stand, with their ":" or "->": (line from 0, byte) each."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.returns:
+            yield before(node.returns, b"->", lines), end_of(node.returns)
+        elif isinstance(node, ast.arg) and node.annotation:
+            yield before(node.annotation, b":", lines), end_of(node.annotation)
+
+
+def before(node: ast.expr, mark: bytes, lines: list[bytes]) -> Place:
+    """The place of the mark in front of an annotation."""
+    row = node.lineno - 1
+    return row, lines[row].rindex(mark, 0, node.col_offset)
+
+
+def end_of(node: ast.expr) -> Place:
+    assert node.end_lineno and node.end_col_offset is not None
+    return node.end_lineno - 1, node.end_col_offset
+
+
+def cut(lines: list[bytes], start: Place, end: Place) -> None:
+    """Take the bytes from start to end out; the lines stay as many."""
+    rest = lines[end[0]][end[1] :]
+    lines[start[0]] = lines[start[0]][: start[1]].rstrip() + (rest if start[0] == end[0] else b"")
+    if start[0] != end[0]:
+        lines[start[0] + 1 : end[0]] = [b""] * (end[0] - start[0] - 1)
+        lines[end[0]] = rest
 
 
 def main(shiv_archive: Path, output: Path, interpreters: list[str]) -> None:
