@@ -118,7 +118,9 @@ def open_tree(directory_fd: int, path: str, flags: int) -> int:
 def move_mount(mount_fd: int, target_fd: int) -> None:
     """move_mount(2): the detached mount `mount_fd` onto the file that `target_fd` holds."""
     check(
-        _move_mount(mount_fd, b"", target_fd, b"", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
+        _move_mount(
+            mount_fd, b"", target_fd, b"", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
+        ),
         "move_mount",
     )
 

@@ -16,12 +16,12 @@ from libcontainer import (
     config,
     container,
     hooks,
-    init,
+    inheritance,
+    inside,
     keyring,
     log,
     namespaces,
     pid_files,
-    preparation,
     procfs,
     sealing,
     state,
@@ -78,15 +78,15 @@ class _Execution:
             channel.send(words.READY)
             self._expect(channel)
         except BaseException as error:
-            init.tell(channel, error)
+            inside.tell(channel, error)
             posix._exit(255)
         try:
             hooks.close_on_exec(self.first_free_fd)
             hooks.reset_signals()
-            init.finish_privileges(self.process, self.filter, self.sets)
+            inside.finish_privileges(self.process, self.filter, self.sets)
             processes.execute(program, self.process["args"], environ)
         except BaseException as error:
-            init.say(error)
+            inside.say(error)
         finally:
             posix._exit(255)
 
@@ -97,7 +97,7 @@ class _Execution:
     def _join(self, channel: Channel) -> None:
         log.debug("child process in init()")
         attributes.prctl(attributes.PR_SET_PDEATHSIG, signals.SIGKILL)
-        init.close_imports()
+        inside.close_imports()
         if self.entrance:
             self.entrance.enter()
         # Before it can be seen in there nobody in there may trace it, or reach its descriptors.
@@ -179,7 +179,7 @@ def execute(
     Raises Error, ConfigError, OSError.
     """
     prepare()
-    first_free_fd = preparation.preserved(3, preserve_fds)
+    first_free_fd = inheritance.preserved(3, preserve_fds)
     hooks.close_inherited(first_free_fd)
     made = state.load(root, container_id)
     status = made.status()
@@ -360,17 +360,17 @@ def _spawn(
 
         lsm.check(process)
     execution.sets = processes.capability_sets(process)
-    execution.filter = preparation.seccomp_filter(linux.get("seccomp"), made.root)
-    execution.agent = preparation.connect_agent(execution.filter, linux)
+    execution.filter = inheritance.seccomp_filter(linux.get("seccomp"), made.root)
+    execution.agent = inheritance.connect_agent(execution.filter, linux)
     execution.plan = namespaces.plan_to_join(made.pid)
     execution.plan_has_user = execution.plan.has(namespaces.USER)
-    execution.maps_groups = preparation.maps_groups(process, linux, execution.plan)
+    execution.maps_groups = inheritance.maps_groups(process, linux, execution.plan)
     if not made.data["config"].get("no_new_keyring"):
         execution.keyring = f"_ses.{made.id}"
     if not made.init_lives():
         # What was opened could be another process's namespaces.
         raise Error("cannot exec in a stopped container")
-    preparation.preload(process, execution.plan)
+    inheritance.preload(process)
     if process.get("terminal"):
         from libcontainer import terminal
 

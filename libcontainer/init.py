@@ -7,14 +7,23 @@ executed yet. Each step lives in its area's module; here is their order, and why
 from __future__ import annotations
 
 import posix
-import sys
 
 from libc_bindings import namespaces as kernel
 from libc_bindings import process as attributes
 from libc_bindings import signals
 from libcontainer import channel as words
-from libcontainer import config, hooks, keyring, log, namespaces, process, procfs, rootfs, sealing
-from libcontainer.errors import Error
+from libcontainer import (
+    config,
+    hooks,
+    inside,
+    keyring,
+    log,
+    namespaces,
+    process,
+    procfs,
+    rootfs,
+    sealing,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,12 +93,12 @@ def run(prep: Preparation, channel: Channel) -> NoReturn:
         program, environ = _prepare(prep, channel)
         _wait_for_start(prep, channel)
     except BaseException as error:
-        tell(channel, error)
+        inside.tell(channel, error)
         posix._exit(1)
     try:
         _become(prep, program, environ)
     except BaseException as error:
-        say(error)
+        inside.say(error)
     finally:
         posix._exit(255)
 
@@ -102,7 +111,7 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
     # The parent may be killed; then so must this be, until end of file in the channel tells it.
     attributes.prctl(attributes.PR_SET_PDEATHSIG, signals.SIGKILL)
     if not prep.plan.new & kernel.CLONE_NEWNS:
-        close_imports()
+        inside.close_imports()
     prep.entrance.enter()
     if prep.sealed and posix.geteuid() == 0:
         # There may be others in a namespace that is joined. (An ordinary user's parent could not
@@ -160,7 +169,7 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
     if prep.visible:
         process.forget_environment(procfs)
     procfs.release()
-    close_imports()
+    inside.close_imports()
     log.debug("init: devices, hooks, sysctls, terminal are done")
     rootfs.pivot(root_fd, spec, prep.no_pivot)
     log.debug("init: the root file system is entered, the host's is gone")
@@ -207,12 +216,12 @@ def _become(prep: Preparation, program: bytes, environ: dict[bytes, bytes]) -> N
     with_hooks = hooks.any_of(prep.spec.get("hooks"), "startContainer")
     if with_hooks:
         # They run inside, so under the filter and with the capabilities of the process, as in runc.
-        finish_privileges(proc, prep.filter, prep.sets)
+        inside.finish_privileges(proc, prep.filter, prep.sets)
         hooks.run(prep.spec["hooks"], "startContainer", _state(prep, "created"), "/", environ)
     hooks.close_on_exec(prep.first_free_fd)
     hooks.reset_signals()
     if not with_hooks:
-        finish_privileges(proc, prep.filter, prep.sets)
+        inside.finish_privileges(proc, prep.filter, prep.sets)
     process.execute(program, proc["args"], environ)
 
 
@@ -221,31 +230,6 @@ def _be_mortal() -> None:
     no handler for."""
     for number in signals.DEADLY:
         signals.signal(number, lambda number, frame: posix._exit(128 + number))
-
-
-def finish_privileges(proc: Any, filter: Any, sets: process.Sets) -> None:
-    """Load the seccomp filter (but for one with a listener, which is in force) and drop the rest."""
-    pending = filter is not None and not filter.listener
-    if pending and not proc.get("noNewPrivileges"):
-        # Without no_new_privs only CAP_SYS_ADMIN may load a filter: before it goes.
-        filter.load()
-        pending = False
-    process.finish_capabilities(sets)
-    if pending:
-        # As late as can be: the profile need not allow what runs before.
-        filter.load()
-
-
-def close_imports() -> None:
-    """From here on paths lead into the container: import nothing any more.
-
-    A module would be looked for at the interpreter's paths in there, and what the image has put
-    in that place would run with the runtime's privileges. A late import is an error, then; what is
-    needed was read beforehand (preparation.preload).
-    """
-    sys.meta_path.clear()
-    sys.path_importer_cache.clear()
-    sys.path.clear()
 
 
 def _expect(channel: Channel, word: str) -> None:
@@ -298,29 +282,3 @@ def _take_identity(prep: Preparation, proc: Any) -> None:
     if proc.get("noNewPrivileges"):
         attributes.prctl(attributes.PR_SET_NO_NEW_PRIVS, 1)
     process.enter_identity(proc, prep.sets, prep.maps_groups)
-
-
-def tell(channel: Channel, error: BaseException) -> None:
-    """Hand the reason to the host's side, which reports it."""
-    try:
-        channel.send(words.FAILED, describe(error))
-    except OSError:
-        say(error)
-
-
-def say(error: BaseException) -> None:
-    """The host's side has done its part: say the reason on the container's own stderr."""
-    try:
-        posix.write(2, f"{describe(error)}\n".encode("utf-8", "replace"))
-    except OSError:
-        # Closed, or a terminal that hung up: there is nobody left to be told.
-        return
-
-
-def describe(error: BaseException) -> str:
-    """One sentence for an exception that ended a step."""
-    if isinstance(error, OSError) and not isinstance(error, Error):
-        what = f"{error.strerror or error}"
-        return f"{what}: {error.filename}" if error.filename else what
-    text = str(error)
-    return text if isinstance(error, Error) else f"{type(error).__name__}: {text}"

@@ -12,11 +12,11 @@ from libcontainer import (
     cgroups,
     config,
     hooks,
+    inheritance,
     init,
     log,
     namespaces,
     process,
-    procfs,
     rootfs,
     sealing,
     state,
@@ -90,7 +90,7 @@ def load(options: Options) -> tuple[Any, str, bool]:
     The working directory is the bundle afterwards, and the interpreter is sealed.
     """
     listen_fds = _listen_fds()
-    options.first_free_fd = preserved(3 + listen_fds, options.preserve_fds)
+    options.first_free_fd = inheritance.preserved(3 + listen_fds, options.preserve_fds)
     hooks.close_inherited(options.first_free_fd)
     start = posix.open(".", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     try:
@@ -204,37 +204,28 @@ def prepare(creation: Creation, bundle: str) -> init.Preparation:
     prep.visible = bool(
         posix.geteuid() and prep.plan.new & kernel.CLONE_NEWUSER and not prep.plan.joined
     )
-    prep.maps_groups = maps_groups(proc, linux, prep.plan)
-    prep.filter = seccomp_filter(linux.get("seccomp"), made.root)
+    prep.maps_groups = inheritance.maps_groups(proc, linux, prep.plan)
+    prep.filter = inheritance.seccomp_filter(linux.get("seccomp"), made.root)
     if proc.get("apparmorProfile") or proc.get("selinuxLabel") or linux.get("mountLabel"):
         from libcontainer import lsm
 
         lsm.check(proc, linux.get("mountLabel"))
     if prep.new_keyring:
         from libcontainer import keyring  # noqa: F401
-    preload(proc, prep.plan)
+    inheritance.preload(proc)
+    if any(kind == kernel.CLONE_NEWNS for kind, _, _ in prep.plan.joined):
+        # Init goes to other files before it mounts: the same holds for what it mounts with.
+        import _socket  # noqa: F401
+
+        from libcontainer.rootfs import cgroup_mounts, copyup, filesystems  # noqa: F401
     prep.sets = process.capability_sets(proc)
     prep.cgroup = creation.manager.view(prep.plan.has(kernel.CLONE_NEWCGROUP))
     _add_notify_socket(creation)
     prep.sources = rootfs.open_sources(spec, bundle)
     prep.console = _console(creation)
-    creation.agent = connect_agent(prep.filter, linux)
+    creation.agent = inheritance.connect_agent(prep.filter, linux)
     prep.fifo = _make_fifo(made)
     return prep
-
-
-def preload(process: Any, plan: namespaces.Plan) -> None:
-    """Import here what the process imports on its way: in there it must not (init.close_imports)."""
-    if process.get("terminal"):
-        import termios  # noqa: F401
-
-        from libcontainer import terminal  # noqa: F401
-    if process.get("apparmorProfile") or process.get("selinuxLabel"):
-        from libcontainer import lsm  # noqa: F401
-    if any(kind == kernel.CLONE_NEWNS for kind, _, _ in plan.joined):
-        import _socket  # noqa: F401
-
-        from libcontainer.rootfs import cgroup_mounts, copyup, filesystems  # noqa: F401
 
 
 def _listen_fds() -> int:
@@ -243,69 +234,6 @@ def _listen_fds() -> int:
         return 0
     count = posix.environ.get(b"LISTEN_FDS", b"")
     return int(count) if count.isdigit() else 0
-
-
-def preserved(first: int, count: int) -> int:
-    """first + count, if all descriptors in between are there to be preserved; they lose O_CLOEXEC."""
-    for fd in range(first, first + count):
-        try:
-            posix.set_inheritable(fd, True)
-        except OSError:
-            text = f"unable to stat preserved-fd {fd - first} (of {count})"
-            raise Error(f"{text}: no such file or directory") from None
-    return first + count
-
-
-def maps_groups(proc: Any, linux: Any, plan: namespaces.Plan) -> bool | None:
-    """Whether setgroups(2) works in there; None where that shows in there only.
-
-    It is denied in a user namespace whose gid map an unprivileged writer made alone, and in all
-    below. The additional groups of `proc` are left out where the namespace around us denies it.
-    """
-    if posix.geteuid() == 0:
-        if not procfs.read("self/setgroups").startswith(b"deny"):
-            return None if _joins_unknown_user_namespace(linux, plan) else True
-        user = proc.get("user") or {}
-        if user.get("additionalGids"):
-            # Rootless engines pass on what the image's /etc/group says, mapped or not.
-            log.debug(f"setgroups(2) is denied here: without groups {user['additionalGids']}")
-            user["additionalGids"] = []
-        return False
-    if not plan.has(kernel.CLONE_NEWUSER):
-        return True
-    if _joins_unknown_user_namespace(linux, plan):
-        return None
-    return not namespaces.is_only(linux.get("gidMappings") or [], posix.getegid())
-
-
-def _joins_unknown_user_namespace(linux: Any, plan: namespaces.Plan) -> bool:
-    """Whether its maps are somebody else's (a config that joins one need not tell them)."""
-    joins = plan.has(kernel.CLONE_NEWUSER) and not plan.new & kernel.CLONE_NEWUSER
-    return joins and not linux.get("gidMappings")
-
-
-def seccomp_filter(profile: Any, root: str) -> Any:
-    """The filter of linux.seccomp, from the cache below the root directory if it can be."""
-    if not profile:
-        return None
-    from libcontainer import seccomp
-
-    return seccomp.filter_program(profile, f"{root}/~seccomp")
-
-
-def connect_agent(filter: Any, linux: Any) -> int:
-    """Connected to the agent that a filter with SCMP_ACT_NOTIFY needs; -1 without one.
-
-    The filter then has the sockets that its listener comes through.
-    """
-    if filter is None or not filter.listener:
-        return -1
-    from libcontainer import terminal
-    from libcontainer.seccomp import notify
-
-    agent = notify.connect(linux["seccomp"]["listenerPath"])
-    filter.inbox, filter.outbox = terminal.pair()
-    return agent
 
 
 def _console(creation: Creation) -> int:

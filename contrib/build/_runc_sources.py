@@ -1,7 +1,7 @@
 """The sources in the archive, for interpreters and modules without byte code (Python 3.8 and newer).
 
-They lie in one compressed tar file (`unzip -p runc sources.tar.gz | tar xz`): as members of the zip
-archive they would take half as much again.
+They lie in one compressed text (`unzip -p runc sources.gz | gunzip`), each after a line with a form feed
+and its path: as members of the zip archive they would take half as much again.
 """
 
 from __future__ import annotations
@@ -15,21 +15,16 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Sequence
 
-BLOCK = 512
 GZIP = 31  # zlib's wbits for a gzip header
 
 
 def read(archive: str) -> dict[str, bytes]:
     """{path: source} of all modules, pyseccomp included. Raises OSError."""
-    data = zlib.decompress(zipimporter(archive).get_data(archive + "/sources.tar.gz"), GZIP)
+    data = zlib.decompress(zipimporter(archive).get_data(archive + "/sources.gz"), GZIP)
     found = {}
-    at = 0
-    while data[at : at + 1] > b"\0":
-        # ustar: name in 100 bytes, size in octal digits at 124.
-        name = data[at : at + 100].rstrip(b"\0").decode()
-        size = int(data[at + 124 : at + 135], 8)
-        found[name] = data[at + BLOCK : at + BLOCK + size]
-        at += BLOCK + (size + BLOCK - 1) // BLOCK * BLOCK
+    for piece in data.split(b"\f")[1:]:
+        name, _, source = piece.partition(b"\n")
+        found[name.decode()] = source
     return found
 
 

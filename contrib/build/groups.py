@@ -53,11 +53,10 @@ libcontainer.cgroups.v2
 libcontainer.cgroups.v2.freezer
 """
 
-# create, run and exec of a plain config, on cgroup v1 or v2.
+# create, run and exec of a plain config: what a process in a container needs.
 # (libc_bindings.ffi asks libc_bindings.numbers while others are imported, so that comes before them.)
-START = """
+PROCESS = """
 libc_bindings.numbers
-libc_bindings.bpf
 libc_bindings.capabilities
 libc_bindings.ffi
 libc_bindings.keyrings
@@ -66,24 +65,35 @@ libc_bindings.namespaces
 libc_bindings.paths
 libc_bindings.process
 libc_bindings.sealing
-libcontainer.cgroups.devices
 libcontainer.cgroups.entrance
-libcontainer.cgroups.v1.cpuset
-libcontainer.cgroups.v1.devices
-libcontainer.cgroups.v2.devices
 libcontainer.channel
 libcontainer.config
-libcontainer.creation
 libcontainer.hooks
-libcontainer.init
+libcontainer.inheritance
+libcontainer.inside
 libcontainer.keyring
 libcontainer.namespaces
 libcontainer.paths
 libcontainer.pid_files
-libcontainer.preparation
 libcontainer.process
 libcontainer.procfs
 libcontainer.programs
+libcontainer.sealing
+libcontainer.supervise
+libcontainer.validation
+libcontainer.validation.process
+"""
+
+# create and run alone: the container, on cgroup v1 or v2.
+START = """
+libc_bindings.bpf
+libcontainer.cgroups.devices
+libcontainer.cgroups.v1.cpuset
+libcontainer.cgroups.v1.devices
+libcontainer.cgroups.v2.devices
+libcontainer.creation
+libcontainer.init
+libcontainer.preparation
 libcontainer.rootfs
 libcontainer.rootfs.attach
 libcontainer.rootfs.cgroup_mounts
@@ -93,12 +103,8 @@ libcontainer.rootfs.mounts
 libcontainer.rootfs.options
 libcontainer.rootfs.pivot
 libcontainer.rootfs.sources
-libcontainer.sealing
-libcontainer.supervise
-libcontainer.validation
 libcontainer.validation.document
 libcontainer.validation.linux
-libcontainer.validation.process
 """
 
 # exec alone.
@@ -140,6 +146,7 @@ GROUPS = [
     ("base", BASE.split()),
     ("state", STATE.split()),
     ("cgroups", CGROUPS.split()),
+    ("process", PROCESS.split()),
     ("start", START.split()),
     ("exec", EXEC.split()),
     ("more", MORE.split()),
@@ -147,9 +154,9 @@ GROUPS = [
     ("rest", ["*"]),
 ]
 # From here on groups are packed small for every version.
-SMALL = 7
+SMALL = 8
 # These groups are executed whole; after them modules are imported one by one.
-WHOLE = range(1, 6)
+WHOLE = range(1, 7)
 
 # Read by type checkers only: no interpreter ever imports them.
 NEVER = ["libcontainer.spec"]

@@ -6,7 +6,7 @@ The output is a zip archive with a few lines of shell in front (stub.sh.in):
 
     stub.sh.in          chooses the interpreter, hands it program.py.in's text
     bytecode/           stored; read by program.py.in at known offsets (see bytecode.py)
-    sources.tar.gz      the modules' sources, project and pyseccomp: what is run without byte code
+    sources.gz          the modules' sources, project and pyseccomp: what is run without byte code
     environment.json    shiv's description, for shiv-info
     __main__.py, _runc_start.py, _runc_sources.py
                         for `python3 runc` and for what has no byte code
@@ -25,7 +25,6 @@ import io
 import json
 import os
 import sys
-import tarfile
 import time
 import tokenize
 import zipfile
@@ -33,7 +32,7 @@ from pathlib import Path
 from typing import Iterator, Tuple
 
 import bytecode
-from groups import GROUPS
+from groups import GROUPS, NEVER
 from zopfli.gzip import compress as zopfli_gzip
 
 HERE = Path(__file__).resolve().parent
@@ -147,47 +146,81 @@ def unpack(shiv_archive: Path, epoch: int) -> tuple[dict[str, bytes], dict[str, 
     return sources, files
 
 
-def tar_gz(sources: dict[str, bytes], epoch: int) -> bytes:
-    """The sources in one file; read by _runc_sources.py, which knows plain ustar only."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for name in sorted(sources):
-            info = tarfile.TarInfo(name)
-            info.size = len(sources[name])
-            info.mtime = epoch
-            info.mode = 0o644
-            archive.addfile(info, io.BytesIO(sources[name]))
-    packed: bytes = zopfli_gzip(buffer.getvalue(), numiterations=5)
+def joined(sources: dict[str, bytes]) -> bytes:
+    """The sources in one file, as _runc_sources.py reads it."""
+    text = b"".join(b"\f%s\n%s" % (name.encode(), sources[name]) for name in sorted(sources))
+    assert text.count(b"\f") == len(sources), "a source with a form feed"
+    packed: bytes = zopfli_gzip(text, numiterations=5)
     return packed
 
 
 def bare(source: bytes) -> bytes:
-    """A source without comments, docstrings and annotations, every statement on its old line."""
+    """A source without what its byte code lacks too, every statement on its old line.
+
+    Comments, docstrings, annotations of functions and what is for type checkers go, and three of
+    four blanks of the indentation. Raises SystemExit where that would have changed the meaning.
+    """
     lines = source.split(b"\n")
+    texts: set[int] = set()
     for token in tokenize.tokenize(io.BytesIO(source).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
             # The tokenizer counts characters; what stands before a comment here is ASCII.
             lines[row - 1] = lines[row - 1][:column].rstrip()
+        elif token.type == tokenize.STRING:
+            texts.update(range(token.start[0], token.end[0]))
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        holder = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
-        if holder and ast.get_docstring(node, clean=False) is not None:  # type: ignore[arg-type]
+        if is_documented(node):
             string = node.body[0]  # type: ignore[attr-defined]
             lines[string.lineno - 1 : string.end_lineno] = [
                 b" " * string.col_offset + b'""',
                 *[b""] * (string.end_lineno - string.lineno),
             ]
     # From the end, so that what stands before keeps its place in the line.
-    for start, end in sorted(annotations(tree, lines), reverse=True):
+    for start, end in sorted(written_types(tree, lines), reverse=True):
         cut(lines, start, end)
-    return b"\n".join(lines)
+    for statement in tree.body:
+        if isinstance(statement, ast.If) and is_type_checking(statement):
+            cut(lines, (statement.lineno - 1, 0), end_of(statement))
+    for row, line in enumerate(lines):
+        if row not in texts:
+            blanks = len(line) - len(line.lstrip(b" "))
+            lines[row] = b" " * ((blanks + 3) // 4) + line[blanks:]
+    found = b"\n".join(lines)
+    if meaning(found) != meaning(source):
+        raise SystemExit("pack.py: a source would mean something else without its comments:\n" + source[:200].decode())
+    return found
+
+
+def is_documented(node: ast.AST) -> bool:
+    """Whether the node begins with a docstring."""
+    holder = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+    return holder and ast.get_docstring(node, clean=False) is not None  # type: ignore[arg-type]
+
+
+def is_type_checking(node: ast.If) -> bool:
+    return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" and not node.orelse
+
+
+def meaning(source: bytes) -> tuple[str, list[int]]:
+    """What of a source bare() must keep: its tree, and the lines of its statements."""
+    tree = ast.parse(source)
+    tree.body = [one for one in tree.body if not (isinstance(one, ast.If) and is_type_checking(one))]
+    for node in ast.walk(tree):
+        if is_documented(node):
+            node.body[0].value = ast.Constant("")  # type: ignore[attr-defined]
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        elif isinstance(node, ast.arg):
+            node.annotation = None
+    return ast.dump(tree), [n.lineno for n in ast.walk(tree) if isinstance(n, ast.stmt)]
 
 
 Place = Tuple[int, int]
 
 
-def annotations(tree: ast.Module, lines: list[bytes]) -> Iterator[tuple[Place, Place]]:
+def written_types(tree: ast.Module, lines: list[bytes]) -> Iterator[tuple[Place, Place]]:
     """Where the annotations of functions stand, with their ":" or "->": (line from 0, byte) each."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and node.returns:
@@ -202,7 +235,7 @@ def before(node: ast.expr, mark: bytes, lines: list[bytes]) -> Place:
     return row, lines[row].rindex(mark, 0, node.col_offset)
 
 
-def end_of(node: ast.expr) -> Place:
+def end_of(node: ast.expr | ast.stmt) -> Place:
     assert node.end_lineno and node.end_col_offset is not None
     return node.end_lineno - 1, node.end_col_offset
 
@@ -231,24 +264,30 @@ def main(shiv_archive: Path, output: Path, interpreters: list[str]) -> None:
         found.setdefault(version.magic, version)
     versions = sorted(found.values(), key=lambda version: version.release)
     bytecode.check(versions)
-    whole = tar_gz(sources, epoch)
-    small = tar_gz({name: bare(data) for name, data in sources.items()}, epoch)
+    whole = joined(sources)
+    small = joined(
+        {
+            name: bare(data)
+            for name, data in sources.items()
+            if bytecode.module_name(name) not in NEVER
+        }
+    )
     choices = bytecode.choices(versions)
     # Sizes fall from choice to choice: the first that fits, by halving.
     low, high = 0, len(choices) - 1
     while low < high:
         middle = (low + high) // 2
         layout = Layout(bytecode.Packing(versions, *choices[middle]))
-        size = write(output, layout, {**files, "sources.tar.gz": small}, epoch)
+        size = write(output, layout, {**files, "sources.gz": small}, epoch)
         low, high = (low, middle) if size <= LIMIT - RESERVE else (middle + 1, high)
     fast, missing = choices[low]
     # Room may be left for something small that was given up on the way.
     for addition in [None, *bytecode.additions(versions, missing)]:
         attempt = Layout(bytecode.Packing(versions, fast, missing - {addition}))
-        size = write(output, attempt, {**files, "sources.tar.gz": small}, epoch)
+        size = write(output, attempt, {**files, "sources.gz": small}, epoch)
         if addition is None or size <= LIMIT - RESERVE:
             layout, missing = attempt, missing - {addition}
-    size = write(output, layout, {**files, "sources.tar.gz": small}, epoch)
+    size = write(output, layout, {**files, "sources.gz": small}, epoch)
     if size > LIMIT - RESERVE:
         raise SystemExit(f"pack.py: {output} has {size} bytes, over {LIMIT - RESERVE}")
     for version in versions:
@@ -257,7 +296,7 @@ def main(shiv_archive: Path, output: Path, interpreters: list[str]) -> None:
         rest = ", from sources: " + ", ".join(groups) if groups else ""
         print("byte code for Python %d.%d: %s" % (*version.release, way + rest))
     if size + len(whole) - len(small) <= LIMIT - RESERVE:
-        write(output, layout, {**files, "sources.tar.gz": whole}, epoch)
+        write(output, layout, {**files, "sources.gz": whole}, epoch)
     else:
         print("sources: without comments and docstrings")
 

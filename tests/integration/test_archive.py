@@ -65,7 +65,7 @@ def test_size(archive: str) -> None:
 def test_is_a_zip_archive(archive: str) -> None:
     with zipfile.ZipFile(archive) as content:
         assert content.testzip() is None
-        assert {"sources.tar.gz", "environment.json", "LICENSE"} <= set(content.namelist())
+        assert {"sources.gz", "environment.json", "LICENSE"} <= set(content.namelist())
 
 
 def test_shiv_info_reads_it(archive: str) -> None:
