@@ -188,7 +188,7 @@ class Container:
     def frozen(self) -> bool:
         """Whether the container's cgroup is frozen."""
         entry = self.data.get("cgroup")
-        if not entry:
+        if not entry or _thawed(self.data.get("cgroup_paths") or {}):
             return False
         from libcontainer import cgroups
 
@@ -378,6 +378,24 @@ def process_stat(pid: int) -> tuple[str, int] | None:
     finally:
         posix.close(fd)
     return fields[0].decode(), int(fields[19])
+
+
+def _thawed(paths: dict[str, str]) -> bool:
+    """Whether the freezer's file says so at a first look, as it nearly always does.
+
+    Else the cgroup's manager looks closer. Loading it takes a third of what `state` has to do.
+    """
+    version1 = "freezer" in paths
+    name, thawed = ("freezer.state", b"THAWED") if version1 else ("cgroup.freeze", b"0")
+    directory = paths.get("freezer" if version1 else "")
+    try:
+        fd = posix.open(f"{directory}/{name}", posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            return posix.read(fd, 16).strip() == thawed
+        finally:
+            posix.close(fd)
+    except OSError:
+        return False
 
 
 def now() -> str:

@@ -212,6 +212,10 @@ class Packing:
             self.places[version.magic, group] = place
             at += len(code)
 
+    def streams(self, version: Version) -> bool:
+        """Whether a group of the version lies in its family's stream."""
+        return any(magic == version.magic for magic, _ in self.places)
+
     def member(self, version: Version) -> tuple[bytes, int]:
         """bytecode/MAGIC and the end of the first group in it."""
         index: list[object] = []

@@ -82,7 +82,8 @@ class Layout:
                 "".join(f"\\x{byte:02x}" for byte in version.magic),
                 self.place(version.magic[:2].hex()),
                 first_end,
-                self.place(version.family),
+                # A version that has all its groups deflated does not read the family's stream.
+                self.place(version.family if self.packing.streams(version) else ""),
             )
             for version, _, first_end in self.packing.members
         )
