@@ -283,7 +283,7 @@ def list_(command: Command, root: str) -> int:
 
         output(dumps(entries or None) + "\n")
     else:
-        raise Error("invalid format option")
+        raise Error('invalid format option "%s" (table or json)' % form)
     return 0
 
 
@@ -302,7 +302,7 @@ def ps(command: Command, root: str) -> int:
 
         output(processes(pids, command.arguments[1:] or ["-ef"]))
     else:
-        raise Error("invalid format option")
+        raise Error('invalid format option "%s" (table or json)' % form)
     return 0
 
 

@@ -86,6 +86,7 @@ def release(container: Container) -> None:
         waiting.poll()
     finally:
         posix.close(fifo)
+    log.debug("host: the program runs")
     try:
         run_hooks(container, "poststart", RUNNING)
     except Error:
@@ -98,17 +99,21 @@ def release(container: Container) -> None:
 def kill(root: str, container_id: str, signal: int, all: bool = False) -> None:
     """Send `signal` to the container's init; `all` makes a stopped container no error."""
     container = state.load(root, container_id)
-    lives = container.status() != STOPPED
+    status = container.status()
+    lives = status != STOPPED
+    log.debug(f"host: the container is {status}")
     if signal == signals.SIGKILL and not own_pid_namespace(container):
         # Without a pid namespace the others do not die with init.
         manager = _manager(container)
         if manager.pids():
             manager.kill(signal)
+            log.debug("host: all processes of its cgroup are killed")
             return
         if not lives and not all:
             raise Error("unable to kill all processes: container not running")
     if lives:
         signal_init(container, signal)
+        log.debug(f"host: signal {signal} is sent to process {container.pid}")
         if signal == signals.SIGKILL and container.frozen():
             # A frozen process of cgroup v1 dies only when it is thawed.
             _manager(container).thaw()
@@ -158,8 +163,10 @@ def delete(root: str, container_id: str, force: bool = False) -> None:
         status = STOPPED
     if status in (RUNNING, PAUSED) and not force:
         raise Error(f"cannot delete container {container_id} that is not stopped: {status}")
+    log.debug(f"host: the container is {status}")
     if status != STOPPED:
         stop(container)
+        log.debug("host: its processes are killed and gone")
     destroy(container)
 
 
@@ -214,12 +221,14 @@ def destroy(container: Container) -> None:
         except OSError as error:
             reason = f"{error.strerror}: {error.filename}"
             raise Error(f"unable to remove container's cgroup: {reason}") from None
+        log.debug("host: the cgroup is removed")
     if container.data.get("intel_rdt_path") or container.data.get("intel_rdt_mon_path"):
         from libcontainer import intelrdt
 
         intelrdt.destroy(container.data)
     hooks = container.data["config"].get("Hooks")
     container.remove()
+    log.debug("host: the state is removed")
     if hooks:
         run_hooks(container, "poststop", STOPPED)
 

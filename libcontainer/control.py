@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import time
 
-from libcontainer import cgroups, state
+from libcontainer import cgroups, log, state
 from libcontainer.errors import Error
 
 TYPE_CHECKING = False
@@ -21,6 +21,7 @@ def pause(root: str, container_id: str) -> None:
     if container.status() not in (state.RUNNING, state.CREATED):
         raise Error("container not running")
     cgroups.restore(container.data["cgroup"]).freeze()
+    log.debug("host: its processes stand still")
 
 
 def resume(root: str, container_id: str) -> None:
@@ -29,6 +30,7 @@ def resume(root: str, container_id: str) -> None:
     if container.status() != state.PAUSED:
         raise Error("container not paused")
     cgroups.restore(container.data["cgroup"]).thaw()
+    log.debug("host: its processes run again")
 
 
 def update(

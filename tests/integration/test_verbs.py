@@ -71,7 +71,10 @@ def test_list(make_bundle: Any) -> None:
         assert row.split() == [str(entry[key]) for key in keys]
         assert all(row[column - 1] == " " != row[column] for column in columns[1:])
     done = bundle.call("list", "-f", "xml")
-    assert (done.returncode, message(done.stderr)) == (1, "invalid format option")
+    assert (done.returncode, message(done.stderr)) == (
+        1,
+        'invalid format option "xml" (table or json)',
+    )
 
 
 def test_ps(bundle: Any) -> None:
@@ -90,7 +93,10 @@ def test_ps(bundle: Any) -> None:
         "couldn't find PID field in ps output",
     )
     done = bundle.call("ps", "-f", "xml", bundle.id)
-    assert (done.returncode, message(done.stderr)) == (1, "invalid format option")
+    assert (done.returncode, message(done.stderr)) == (
+        1,
+        'invalid format option "xml" (table or json)',
+    )
     bundle.call("kill", bundle.id, "KILL")
     bundle.wait_for("stopped")
     assert bundle.call("ps", "-f", "json", bundle.id).stdout == "null\n"
@@ -236,6 +242,29 @@ def test_debug_is_a_story(bundle: Any) -> None:
         "host: the container is deleted",
     ):
         assert step in done.stderr, step
+
+
+@pytest.mark.parametrize(
+    ("verb", "steps"),
+    [
+        (("exec", "true"), ["is running", "the process has joined", "has ended, exit status 0"]),
+        (("pause",), ["stand still"]),
+        (("resume",), ["run again"]),
+        (("kill", "KILL"), ["the container is running", "signal 9 is sent to process"]),
+        (("delete",), ["the container is stopped", "the cgroup is removed", "the state is removed"]),
+    ],
+)  # fmt: skip
+def test_debug_of_the_verbs(bundle: Any, verb: tuple[str, ...], steps: list[str]) -> None:
+    bundle.start()
+    if verb[0] == "resume":
+        bundle.call("pause", bundle.id)
+    if verb[0] == "delete":
+        bundle.call("kill", bundle.id, "KILL")
+        bundle.wait_for("stopped")
+    done = bundle.call("--debug", verb[0], bundle.id, *verb[1:])
+    assert done.returncode == 0, done
+    at = [done.stderr.find(step) for step in steps]
+    assert -1 not in at and at == sorted(at), done.stderr
 
 
 def test_default_spec_runs(bundle: Any) -> None:

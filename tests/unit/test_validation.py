@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import time
 import typing
 
@@ -57,7 +58,8 @@ def test_every_bad_example_is_tested() -> None:
 
 
 def test_missing_file(tmp_path: typing.Any) -> None:
-    with pytest.raises(Error, match=r"^JSON specification file config\.json not found$"):
+    told = "JSON specification file config.json not found in %s (`runc spec` makes one)" % tmp_path
+    with pytest.raises(Error, match="^%s$" % re.escape(told)):
         config.load(str(tmp_path))
 
 
