@@ -465,6 +465,15 @@ def sentence(error: Exception, logger: Log) -> str:
         return describe(error)
     if isinstance(error, MemoryError):
         return "out of memory"
+    if isinstance(error, ModuleNotFoundError):
+        # Of its own modules this program has all; a minimal Python has not.
+        return (
+            "%s lacks the module %s of its standard library: install all of it (Debian: python3)"
+            % (
+                sys.executable,
+                error.name,
+            )
+        )
     # A defect of this program, still told in one sentence.
     return "internal error: %s: %s" % (type(error).__name__, error)
 

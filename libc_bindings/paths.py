@@ -152,6 +152,24 @@ def close_range(first: int, last: int = LAST_DESCRIPTOR, flags: int = 0) -> None
     check(_close_range(first, last, flags), "close_range")
 
 
+def read_all(fd: int) -> bytes:
+    """What is left to be read of `fd`, which is closed.  Raises OSError."""
+    try:
+        chunks: list[bytes] = []
+        while True:
+            chunk = posix.read(fd, 1 << 16)
+            if not chunk:
+                return b"".join(chunks)
+            chunks.append(chunk)
+    finally:
+        posix.close(fd)
+
+
+def read_file(path: str) -> bytes:
+    """The whole content of the file `path`.  Raises OSError."""
+    return read_all(posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC))
+
+
 def open_descriptors(first: int = 0, directory: str | int = "/proc/self/fd") -> list[int]:
     """The process's open descriptors from `first` up, in order; `directory` may be an fd of it.
 

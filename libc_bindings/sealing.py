@@ -35,6 +35,7 @@ from libc_bindings.ffi import (
     check,
     pack,
 )
+from libc_bindings.paths import read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def replace_program_file(fd: int) -> None:
     """
     if not exchangeable():
         raise OSError(ENOSYS, "the program file cannot be exchanged on this system")
-    stat = _read("/proc/self/stat").rpartition(b")")[2].split()
+    stat = read_file("/proc/self/stat").rpartition(b")")[2].split()
     if stat[_stat("num_threads")] != b"1":
         raise OSError(EBUSY, "the program file cannot be exchanged while other threads run")
     setting = _ExeFile(fd).set
@@ -206,19 +207,6 @@ class _MmMap:
                 return
 
 
-def _read(path: str) -> bytes:
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        chunks: list[bytes] = []
-        while True:
-            chunk = posix.read(fd, 1 << 16)
-            if not chunk:
-                return b"".join(chunks)
-            chunks.append(chunk)
-    finally:
-        posix.close(fd)
-
-
 class _Mapping:
     """A line of /proc/self/maps, and what will take its place."""
 
@@ -243,7 +231,7 @@ def _program_mappings(code: int) -> list[_Mapping]:
     """
     by_file: dict[tuple[bytes, bytes], list[_Mapping]] = {}
     program = None
-    for line in _read("/proc/self/maps").splitlines():
+    for line in read_file("/proc/self/maps").splitlines():
         span, access, offset, device, inode = line.split(None, 5)[:5]
         if inode == b"0":
             continue

@@ -1,7 +1,6 @@
-"""The host's side of a container's life: create, start, run, kill, delete, and what is told of it.
+"""What is done with a container that is there: start, kill, delete, and what is told of it.
 
-create() is one list of steps; the other half of them is init.py's. The two sides work at the same
-time: while the host makes the cgroups, init mounts. See the runtime-spec, runtime.md, "Lifecycle".
+How it is made is in creation.py. See the runtime-spec, runtime.md, "Lifecycle".
 """
 
 from __future__ import annotations

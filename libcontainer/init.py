@@ -1,6 +1,6 @@
 """The container's side: from the clone to the execve, as one list of steps.
 
-It runs in the child that container.py made, in the new namespaces, in the same interpreter: nothing was
+It runs in the child that creation.py made, in the new namespaces, in the same interpreter: nothing was
 executed yet. Each step lives in its area's module; here is their order, and why it matters.
 """
 

@@ -98,7 +98,8 @@ def read_bytes(fd: int, name: str) -> bytes:
         if total > MAX_BYTES:
             raise _too_large(name)
         chunks.append(chunk)
-        size = 1 << 20
+        if len(chunk) == size:
+            size = 1 << 20
 
 
 def dumps(value: Any, indent: str | None = None) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import posix
 from errno import EACCES, ENOENT, EPERM
 
+from libc_bindings.paths import read_file
+
 from .errors import Error
 
 TYPE_CHECKING = False
@@ -118,20 +120,9 @@ def _change_profile_on_exec(procfs: SelfWriter, profile: str) -> None:
 def _content(path: str) -> str:
     """What the kernel's file `path` says; "" where there is none."""
     try:
-        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+        return read_file(path).decode("utf-8", "surrogateescape")
     except OSError:
         return ""
-    try:
-        chunks: list[bytes] = []
-        while True:
-            chunk = posix.read(fd, 65536)
-            if not chunk:
-                return b"".join(chunks).decode("utf-8", "surrogateescape")
-            chunks.append(chunk)
-    except OSError:
-        return ""
-    finally:
-        posix.close(fd)
 
 
 def _reason(error: OSError) -> str:

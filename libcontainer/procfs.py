@@ -84,16 +84,7 @@ def read(path: str) -> bytes:
 
     Raises OSError with the path.
     """
-    fd = _open(path, posix.O_RDONLY)
-    try:
-        chunks: list[bytes] = []
-        while True:
-            chunk = posix.read(fd, 1 << 16)
-            if not chunk:
-                return b"".join(chunks)
-            chunks.append(chunk)
-    finally:
-        posix.close(fd)
+    return libc.read_all(_open(path, posix.O_RDONLY))
 
 
 def prepare() -> None:

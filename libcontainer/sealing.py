@@ -26,7 +26,7 @@ import sys
 from errno import EINVAL, ENOENT, ENOSYS, EPERM
 
 from libc_bindings import mounts, sealing
-from libc_bindings.paths import mount_id
+from libc_bindings.paths import mount_id, read_file
 
 from . import log
 from .errors import Error
@@ -146,7 +146,7 @@ def _execute_again() -> None:
         fd = _through_read_only_mount()
     except OSError:
         fd = _sealed_copy()
-    arguments = _read("/proc/self/cmdline").split(b"\0")[:-1]
+    arguments = read_file("/proc/self/cmdline").split(b"\0")[:-1]
     # Python finds its library from argv[0], and sh may have put a bare "python3" there.
     arguments[0] = _encoded(sys.executable) or posix.readlink(b"/proc/self/exe")
     environment = dict(posix.environ)
@@ -210,7 +210,7 @@ def _sealed_copy() -> int:
 
 def _libpython_directory() -> bytes:
     """The directory that libpythonX.Y.so was loaded from, "" if Python is in the program itself."""
-    for line in _read("/proc/self/maps").splitlines():
+    for line in read_file("/proc/self/maps").splitlines():
         directory, slash, name = line[73:].rpartition(b"/")
         if slash and name.startswith(b"libpython"):
             return directory
@@ -218,20 +218,7 @@ def _libpython_directory() -> bytes:
 
 
 def _mounted() -> set[bytes]:
-    return {line.split(None, 1)[0] for line in _read("/proc/self/mountinfo").splitlines()}
-
-
-def _read(path: str) -> bytes:
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        chunks: list[bytes] = []
-        while True:
-            chunk = posix.read(fd, 1 << 16)
-            if not chunk:
-                return b"".join(chunks)
-            chunks.append(chunk)
-    finally:
-        posix.close(fd)
+    return {line.split(None, 1)[0] for line in read_file("/proc/self/mountinfo").splitlines()}
 
 
 def _encoded(path: str) -> bytes:

@@ -6,6 +6,7 @@ import posix
 from errno import EBUSY, ENOENT, EPERM
 
 from libc_bindings import mounts as libc
+from libc_bindings.paths import read_file
 
 from . import attach
 from .mounts import (
@@ -129,16 +130,7 @@ def _present_cgroup(controllers: str, host_path: str) -> str:
 
 
 def _lines(path: str) -> list[str]:
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    text = b""
-    try:
-        while True:
-            chunk = posix.read(fd, 65536)
-            if not chunk:
-                return text.decode("utf-8", "surrogateescape").splitlines()
-            text += chunk
-    finally:
-        posix.close(fd)
+    return read_file(path).decode("utf-8", "surrogateescape").splitlines()
 
 
 def _mount_v2(target: Target, mount: Any, options: MountOptions) -> None:

@@ -142,6 +142,25 @@ def test_starts_from_a_read_only_mount(archive: str, scratch: Path) -> None:
 
 
 @pytest.mark.root
+def test_a_minimal_python_is_told_what_it_lacks(archive: str, bundle: Any, scratch: Path) -> None:
+    """As python3-minimal of Debian, which has no _ctypes. (An interpreter with it built in skips.)"""
+    find = "import _ctypes, os; print(os.path.dirname(_ctypes.__file__))"
+    found = call("/usr/bin/python3", "-IS", "-c", find)
+    if found.returncode != 0:
+        pytest.skip("_ctypes is no file of its own here")
+    bundle.config["process"]["args"] = ["true"]
+    bundle.write()
+    hide = f'mount --bind {scratch} {found.stdout.strip()} && exec "$@"'
+    done = call(
+        "unshare", "-m", "sh", "-c", hide, "sh", *bundle.command("run", bundle.id), cwd=bundle.path
+    )
+    assert done.returncode == 1
+    assert "lacks the module _ctypes of its standard library" in done.stderr
+    assert "Traceback" not in done.stderr and "internal" not in done.stderr
+    assert call(*bundle.command("state", bundle.id)).returncode != 0
+
+
+@pytest.mark.root
 def test_starts_as_a_user(archive: str, scratch: Path) -> None:
     copy = scratch / "runc"
     shutil.copy(archive, copy)
