@@ -210,9 +210,10 @@ def _ends(container: Container, seconds: float) -> bool:
 
 def destroy(container: Container) -> None:
     """Remove everything of a container whose init is gone, then run the poststop hooks."""
-    if container.data.get("cgroup"):
+    ended = container.pid and own_pid_namespace(container)
+    if container.data.get("cgroup") and not (ended and _had_empty_cgroups(container)):
         manager = _manager(container)
-        if not container.pid or not own_pid_namespace(container):
+        if not ended:
             # Of a `create` that was killed, init may be on its way still.
             manager.kill(signals.SIGKILL)
         try:
@@ -220,7 +221,7 @@ def destroy(container: Container) -> None:
         except OSError as error:
             reason = f"{error.strerror}: {error.filename}"
             raise Error(f"unable to remove container's cgroup: {reason}") from None
-        log.debug("host: the cgroup is removed")
+    log.debug("host: the cgroup is removed")
     if container.data.get("intel_rdt_path") or container.data.get("intel_rdt_mon_path"):
         from libcontainer import intelrdt
 
@@ -230,6 +231,23 @@ def destroy(container: Container) -> None:
     log.debug("host: the state is removed")
     if hooks:
         run_hooks(container, "poststop", STOPPED)
+
+
+def _had_empty_cgroups(container: Container) -> bool:
+    """Whether its cgroups could be removed just so, as those of a dead init nearly always can.
+
+    Else their manager goes deeper. Loading it takes a fifth of what `delete` has to do.
+    """
+    if "systemd" in container.data["cgroup"]:
+        return False
+    for path in container.data["cgroup_paths"].values():
+        try:
+            posix.rmdir(path)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return False
+    return True
 
 
 def run_hooks(container: Container, kind: str, status: str) -> None:
