@@ -240,12 +240,12 @@ def events(command: Command, root: str) -> int:
     from libcontainer.jsonio import dumps
 
     container_id, interval = command.arguments[0], command.options["interval"]
+    if interval <= 0:
+        raise Error("duration interval must be greater than 0")
     if command.options["stats"]:
         data = control.stats(root, container_id)
         output(dumps({"type": "stats", "id": container_id, "data": data}) + "\n")
         return 0
-    if interval <= 0:
-        raise Error("duration interval must be greater than 0")
     for event in control.events(root, container_id, interval):
         output(dumps(event) + "\n")
     return 0

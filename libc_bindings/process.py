@@ -49,6 +49,8 @@ IOPRIO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE
 _IOPRIO_WHO_PROCESS = 1
 _IOPRIO_CLASS_SHIFT = 13
 
+_MADV_POPULATE_WRITE = 23
+
 PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
 
 MPOL_MODES = {
@@ -72,6 +74,11 @@ _prctl = bind("prctl", INT, ULONG, ULONG, ULONG, ULONG)
 def memset(address: int, byte: int, size: int) -> None:
     """memset(3) of this process's own memory."""
     bind("memset", ULONG, INT, ULONG, returns=None)(address, byte, size)
+
+
+def populate_write(address: int, size: int) -> None:
+    """madvise(2) MADV_POPULATE_WRITE (Linux 5.14): have these pages as if all had been written."""
+    check(bind("madvise", ULONG, ULONG, INT)(address, size, _MADV_POPULATE_WRITE), "madvise")
 
 
 def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:

@@ -21,6 +21,7 @@ PLACED = "placed"  # init is in its cgroup
 GO = "go"  # the hooks of the runtime's namespaces have run, or: the state is recorded
 # Init to host.
 TIMED = "timed"  # the time namespace is made, its offsets can be written
+APART = "apart"  # what it shared with its parent is copied; it can go where every page counts
 MOUNTED = "mounted"  # the rootfs stands; time for the hooks before pivot_root
 READY = "ready"  # nothing is left but to wait for `start`
 FAILED = "failed"  # with the sentence that says why

@@ -339,7 +339,13 @@ def _owner(uid: int, names: dict[int, str]) -> str:
 def pids(root: str, container_id: str) -> list[int]:
     """The pids, as the host counts, of all processes in the container's cgroup; sorted."""
     container = state.load(root, container_id)
-    if container.status() == STOPPED:
+    if not container.data.get("cgroup"):
         return []
-    found: list[int] = sorted(_manager(container).pids())
+    try:
+        found: list[int] = sorted(_manager(container).pids())
+    except OSError:
+        # With systemd the cgroup goes before `delete`.
+        if container.status() != STOPPED:
+            raise
+        return []
     return found

@@ -84,6 +84,8 @@ def _alive(root: str, container_id: str) -> Container:
 
 
 def _stats(container: Container) -> dict[str, Any]:
+    from libcontainer.cgroups import statistics
+
     told: dict[str, Any] = cgroups.restore(container.data["cgroup"]).stats()
     told["intel_rdt"] = {}
     if container.data.get("intel_rdt_path") or container.data.get("intel_rdt_mon_path"):
@@ -91,7 +93,10 @@ def _stats(container: Container) -> dict[str, Any]:
 
         config = (container.config().get("linux") or {}).get("intelRdt")
         told["intel_rdt"] = intelrdt.stats(config, container.data)
-    told["network_interfaces"] = None
+    # Not the host's, which a container without a network namespace sees.
+    namespaces = container.data["config"].get("namespaces") or ()
+    own = any(entry["type"] == "NEWNET" for entry in namespaces)
+    told["network_interfaces"] = statistics.network_interfaces(container.pid) if own else None
     return told
 
 

@@ -202,6 +202,10 @@ def _accompany(creation: Creation, prep: init.Preparation) -> None:
             channel.send(words.MAPPED)
         if prep.plan.new & kernel.CLONE_NEWTIME:
             _write_time_offsets(creation, channel)
+        if prep.entrance.tight:
+            word, value = channel.receive()
+            if word != words.APART:
+                raise _failure(creation, word, value)
         prep.entrance.finish(creation.manager, pid, prep.plan.born_there)
         creation.manager.set(linux.get("resources") or {})
         process.reset_affinity(pid)

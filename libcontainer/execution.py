@@ -100,11 +100,14 @@ class _Execution:
         inside.close_imports()
         if self.entrance:
             self.entrance.enter()
+            self.entrance.get_ready()
         # Before it can be seen in there nobody in there may trace it, or reach its descriptors.
         attributes.prctl(attributes.PR_SET_DUMPABLE, 0)
         namespaces.enter(self.plan)
         # Joining a user namespace may make it dumpable again (fs.suid_dumpable).
         attributes.prctl(attributes.PR_SET_DUMPABLE, 0)
+        if self.entrance and self.entrance.tight:
+            channel.send(words.APART)
         # Whatever it allocates from here on is the container's.
         self._expect(channel)
         if self.entrance:
@@ -410,6 +413,8 @@ def _accompany(
     process = execution.process
     manager = execution.manager
     if execution.entrance:
+        if execution.entrance.tight:
+            _receive(execution, channel, words.APART)
         execution.entrance.finish(manager, pid, execution.plan.born_there)
     else:
         manager.join(pid, cgroup, made.pid)
@@ -424,20 +429,22 @@ def _accompany(
         processes.reset_affinity(pid)
     processes.set_oom_score(pid, process)
     channel.send(words.PLACED)
-    while True:
-        word, value = channel.receive()
-        if word == words.READY:
-            break
-        if word == words.LISTENER:
-            _hand_listener_to_agent(execution, made, pid)
-            channel.send(words.GO)
-        elif word == words.FAILED:
-            raise Error(f"{_PREFIX}{value}")
-        else:
-            killed = " (possibly OOM-killed)" if manager.oom_killed() else ""
-            raise Error(f"{_PREFIX}the process was killed{killed}")
+    while _receive(execution, channel, words.READY, words.LISTENER) == words.LISTENER:
+        _hand_listener_to_agent(execution, made, pid)
+        channel.send(words.GO)
     if execution.plan_has_user:
         processes.set_limits(pid, process)
+
+
+def _receive(execution: _Execution, channel: Channel, *wanted: str) -> str:
+    """The process's next word; Error with its reason if it is another."""
+    word, value = channel.receive()
+    if word in wanted:
+        return word
+    if word == words.FAILED:
+        raise Error(f"{_PREFIX}{value}")
+    killed = " (possibly OOM-killed)" if execution.manager.oom_killed() else ""
+    raise Error(f"{_PREFIX}the process was killed{killed}")
 
 
 def _hand_listener_to_agent(execution: _Execution, made: state.Container, pid: int) -> None:

@@ -113,6 +113,7 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
     if not prep.plan.new & kernel.CLONE_NEWNS:
         inside.close_imports()
     prep.entrance.enter()
+    prep.entrance.get_ready()
     if prep.sealed and posix.geteuid() == 0:
         # There may be others in a namespace that is joined. (An ordinary user's parent could not
         # map its ids then, nor could it be sealed.)
@@ -144,6 +145,8 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
     # The root of the mounts is set apart before the first mount, or the host would see it.
     rootfs.set_propagation(spec)
     root_fd = rootfs.bind_root(spec, prep.bundle)
+    if prep.entrance.tight:
+        channel.send(words.APART)
     # The cgroup namespace's root is the cgroup that its maker is in; cgroup mounts show it.
     _expect(channel, words.PLACED)
     log.debug("init: placed in its cgroup by the host's side")

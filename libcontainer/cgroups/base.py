@@ -74,9 +74,6 @@ class Manager:
         finally:
             self.resources = own
 
-    def restore_limits(self, resources: dict[str, Any]) -> None:
-        """Put back what a failed set() told others than the kernel: nothing, without systemd."""
-
     def create(self) -> None:
         """Make the cgroups. Rootless without a cgroupsPath, those that are denied are dropped."""
         raise AssertionError("defined by each version")

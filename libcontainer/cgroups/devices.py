@@ -132,6 +132,14 @@ def policy(resources: dict[str, Any], nodes: list[dict[str, Any]]) -> Policy:
     return result
 
 
+def denies(resources: dict[str, Any]) -> bool:
+    """Whether a rule of the config denies something; the defaults are nobody's wish."""
+    return any(
+        not entry.get("allow") or access_bits(entry.get("access") or "") != ALL
+        for entry in resources.get("devices") or ()
+    )
+
+
 def transition(now: Policy, wanted: Policy) -> list[tuple[bool, str]]:
     """The fewest (allow, rule) writes that make a v1 cgroup with policy `now` obey `wanted`.
 

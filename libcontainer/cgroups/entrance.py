@@ -15,9 +15,10 @@ child born in a cgroup v2, where `cgroup.procs` knows no such shortcut.
 A child that is not born there by the time it enters a cgroup namespace of its own would see the wrong
 root: finish() has to come before.
 
-What the child touches after it entered the memory cgroup is charged to the container: on v1 next to
-nothing that way. On v2, with one hierarchy for all, a container with a small limit is not born there
-(`cgroup_fd` is -1): it would be killed for the runtime's own memory.
+What the child touches after it entered the memory cgroup is charged to the container. One with a small
+limit is not born there on v2 (`cgroup_fd` is -1): it would be killed for the runtime's own memory. And
+before it enters it makes its own what it shares with its parent until either writes (`get_ready`): that
+is paid for elsewhere.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ ROOMY = 16 << 20
 class Entrance:
     """Descriptors through which a child enters; open from Manager.entrance() to the child's end."""
 
-    __slots__ = ("by_host", "cgroup", "cgroup_fd", "init", "memory", "tasks", "unified")
+    __slots__ = ("by_host", "cgroup", "cgroup_fd", "init", "memory", "tasks", "tight", "unified")
 
     def __init__(self) -> None:
         self.tasks: list[int] = []
@@ -47,6 +48,8 @@ class Entrance:
         self.init = 0
         self.by_host = False
         """Whether finish() has to move the child everywhere: systemd makes its cgroups with it."""
+        self.tight = False
+        """Whether every page counts in the cgroup: nobody is moved there before get_ready() is done."""
         self.unified = ""
         self.cgroup_fd = -1
         """The v2 cgroup for CLONE_INTO_CGROUP, or -1 where the child is better not born in it."""
@@ -63,6 +66,22 @@ class Entrance:
         if self.cgroup_fd >= 0:
             posix.close(self.cgroup_fd)
             self.cgroup_fd = -1
+
+    def get_ready(self) -> None:
+        """In the child, on the host's /proc: if every page counts, copy what the first write would."""
+        if not self.tight:
+            return
+        from libc_bindings.process import populate_write
+
+        for line in files.read("/proc/self/maps").splitlines():
+            area, mode = line.split(None, 2)[:2]
+            if mode == "rw-p":
+                start, end = (int(number, 16) for number in area.split("-"))
+                try:
+                    populate_write(start, end - start)
+                except OSError:
+                    # Before 5.14 it has to get by without.
+                    return
 
     def enter_memory(self) -> None:
         """In the child: enter v1's memory hierarchy, if there is one.  Error."""

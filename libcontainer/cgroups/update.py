@@ -41,7 +41,6 @@ def update(manager: Manager, before: dict[str, Any], changes: dict[str, Any]) ->
     except (Error, OSError):
         files.journal = None
         _roll_back(undo)
-        manager.restore_limits(before)
         raise
     finally:
         files.journal = None
@@ -94,7 +93,7 @@ def _settle(after: dict[str, Any], changes: dict[str, Any]) -> None:
 def _roll_back(undo: list[tuple[str, str, str]]) -> None:
     """Write the former values back, the last change first, as the kernel checks one by the other."""
     for path, former, value in reversed(undo):
-        for line in _former_lines(path, former, value):
+        for line in former_lines(path, former, value):
             try:
                 files.write(path, line)
             except OSError:
@@ -102,13 +101,14 @@ def _roll_back(undo: list[tuple[str, str, str]]) -> None:
                 continue
 
 
-def _former_lines(path: str, former: str, value: str) -> list[str]:
+def former_lines(path: str, former: str, value: str) -> list[str]:
     """What to write for a file to read as before `value` was written to it."""
     name = path.rpartition("/")[2]
     if name == "memory.oom_control":
         return [former.split()[1]]
     device, _, rest = value.partition(" ")
-    if ":" not in device:
+    # Of one block device, one interface (net_prio.ifpriomap), one host adapter (rdma.max).
+    if ":" not in device and name not in ("net_prio.ifpriomap", "rdma.max"):
         # The former value of cpuset.cpus may be empty, and an empty write(2) changes nothing.
         first = former.splitlines()[0] if former else ""
         return [first or "\n"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,40 @@ def test_the_list_of_devices(bundle: Any) -> None:
     assert "a *:* rwm" not in lines
     assert bundle.call("update", "--pids-limit", "10", bundle.id).returncode == 0
     assert read(bundle, "devices.list").splitlines() == lines
+
+
+def test_a_cpuset_beside_an_exclusive_one(bundle: Any) -> None:
+    """All that the parent has would be refused; what the config asks for is not."""
+    require("cpuset")
+    top = Path("/sys/fs/cgroup/cpuset") / bundle.id
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("this host has one CPU")
+    bundle.config["linux"]["cgroupsPath"] = f"/{bundle.id}/own"
+    try:
+        for path, cpus in ((top, "0-1"), (top / "other", "1")):
+            path.mkdir()
+            (path / "cpuset.cpus").write_text(cpus)
+            (path / "cpuset.mems").write_text("0")
+            try:
+                (path / "cpuset.cpu_exclusive").write_text("1")
+            except OSError:
+                pytest.skip("others share the CPUs")
+        limit(bundle, cpu={"cpus": "0"})
+        bundle.start()
+        assert read(bundle, "cpuset.cpus") == "0"
+        bundle.call("delete", "--force", bundle.id)
+    finally:
+        for path in (top / "other", top):
+            if path.exists():
+                path.rmdir()
+        for left in leftovers(bundle):
+            Path(left).rmdir()
+
+
+def test_use_hierarchy(bundle: Any) -> None:
+    limit(bundle, memory={"useHierarchy": True})
+    bundle.start()
+    assert read(bundle, "memory.use_hierarchy") == "1"
 
 
 def test_throttles(bundle: Any) -> None:

@@ -107,6 +107,65 @@ def test_device_programs_are_replaced_not_added(bundle: Any) -> None:
         os.close(fd)
 
 
+def test_a_device_program_is_swapped_in_one_step(bundle: Any) -> None:
+    from libc_bindings import bpf
+    from libcontainer.cgroups import devices
+    from libcontainer.cgroups.v2 import devices as programs
+
+    bundle.start()
+    where = directory(bundle, "")
+    fd = os.open(where, os.O_RDONLY)
+    try:
+        (before,) = bpf.prog_query(fd, bpf.BPF_CGROUP_DEVICE)
+        programs.set(str(where), devices.policy({}, []), rootless=False)
+        (after,) = bpf.prog_query(fd, bpf.BPF_CGROUP_DEVICE)
+        assert before != after
+        # It is the kernel's own exchange: what was there last cannot be replaced once more.
+        with pytest.raises(OSError):
+            bpf.prog_get_fd_by_id(before)
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("count", [1000, 40000])
+def test_many_device_rules(bundle: Any, count: int) -> None:
+    rule = {"allow": True, "type": "b", "major": 8, "access": "rwm"}
+    limit(bundle, devices=[{**rule, "minor": minor} for minor in range(count)])
+    done = bundle.run("true")
+    if done.returncode:
+        assert count > 1000
+        assert "more rules than the kernel's verifier takes" in done.stderr
+        assert leftovers(bundle) == []
+
+
+def test_packets_have_no_class(bundle: Any) -> None:
+    limit(bundle, network={"classID": 1048577})
+    done = bundle.run("true")
+    assert done.returncode == 1
+    assert "linux.resources.network.classID cannot be set: cgroup v2 has no" in done.stderr
+    assert leftovers(bundle) == []
+
+
+def test_swap_without_memory_is_told_before_anything_is_made(bundle: Any) -> None:
+    limit(bundle, memory={"swap": 1 << 24})
+    done = bundle.run("true")
+    assert done.returncode == 1
+    assert "unable to set swap limit without memory limit" in done.stderr
+
+
+def test_throttles(bundle: Any) -> None:
+    with open("/proc/partitions") as file:
+        lines = [line.split() for line in file.read().splitlines()[2:]]
+    disks = [line for line in lines if line[3][-1].isalpha()]
+    if not disks:
+        pytest.skip("this host has no disk")
+    entry = {"major": int(disks[0][0]), "minor": int(disks[0][1]), "rate": 1 << 20}
+    limit(bundle, blockIO={"throttleReadBpsDevice": [entry], "throttleWriteIOPSDevice": [entry]})
+    bundle.start()
+    number = ":".join(disks[0][:2])
+    assert read(bundle, "io.max") == f"{number} rbps=1048576 wbps=max riops=max wiops=1048576"
+
+
 def test_exec_follows_init_where_the_cgroup_takes_no_processes(bundle: Any) -> None:
     bundle.start()
     where = directory(bundle, "")

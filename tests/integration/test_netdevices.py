@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import uuid
 from typing import TYPE_CHECKING, Any, Iterator
@@ -50,6 +51,18 @@ def network() -> Iterator[str]:
     ip("netns", "add", name)
     yield f"/run/netns/{name}"
     subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+def test_events_count_the_traffic(bundle: Bundle, device: str) -> None:
+    with_devices(bundle, {device: {}})
+    bundle.start()
+    told = json.loads(bundle.call("events", "--stats", bundle.id).stdout)
+    (counters,) = told["data"]["network_interfaces"]
+    assert counters.pop("Name") == device
+    assert list(counters) == [
+        "RxBytes", "RxPackets", "RxErrors", "RxDropped",
+        "TxBytes", "TxPackets", "TxErrors", "TxDropped",
+    ]  # fmt: skip
 
 
 def with_devices(bundle: Bundle, devices: Any, network: str = "") -> None:

@@ -283,8 +283,66 @@ def test_an_update_that_fails_changes_nothing(driven: Bundle) -> None:
     assert (show(unit, "TasksMax"), read(driven, "pids.max")) == ("20", "20")
 
 
-def test_an_update_keeps_the_devices(driven: Bundle) -> None:
+def test_an_update_that_fails_sets_no_new_limits(driven: Bundle) -> None:
+    """Of limits that it does not have yet, systemd must not keep what the kernel refused."""
     driven.start()
+    unit = unit_of(driven)
+    names = "MemoryMax", "TasksMax", "AllowedCPUs", "CPUWeight", "CPUQuotaPerSecUSec", "MemoryHigh"
+    files = "memory.max", "pids.max", "cpuset.cpus", "cpu.weight", "cpu.max", "memory.high"
+    before = [show(unit, name) for name in names], [read(driven, name) for name in files]
+    changes = {
+        "memory": {"limit": 128 * MiB},
+        "pids": {"limit": 5},
+        "cpu": {"cpus": "0", "shares": 200, "quota": 5000},
+        "unified": {"memory.high": "67108864", "cgroup.max.depth": "x"},
+    }
+    done = driven.call("update", "-r", "-", driven.id, input=json.dumps(changes))
+    assert done.returncode == 1
+    assert "cgroup.max.depth" in done.stderr
+    for _ in range(2):
+        assert [show(unit, name) for name in names] == before[0]
+        assert [read(driven, name) for name in files] == before[1]
+        systemctl("daemon-reload")
+
+
+def test_limits_of_block_devices(driven: Bundle) -> None:
+    partitions = Path("/proc/partitions").read_text().splitlines()[2:]
+    disk = next((line.split() for line in partitions if line.split()[3][-1].isalpha()), None)
+    if not disk:
+        pytest.skip("this host has no disk")
+    entry = {"major": int(disk[0]), "minor": int(disk[1])}
+    limit(
+        driven,
+        blockIO={
+            "throttleReadBpsDevice": [{**entry, "rate": 9 * MiB}],
+            "throttleWriteIOPSDevice": [{**entry, "rate": 900}],
+        },
+    )
+    driven.start()
+    unit, where = unit_of(driven), f"{disk[0]}:{disk[1]}"
+    assert show(unit, "IOReadBandwidthMax") == f"/dev/block/{where} {9 * MiB}"
+    assert show(unit, "IOWriteIOPSMax") == f"/dev/block/{where} 900"
+    expected = f"{where} rbps={9 * MiB} wbps=max riops=max wiops=900"
+    assert read(driven, "io.max") == expected
+    systemctl("daemon-reload")
+    assert read(driven, "io.max") == expected
+    changes = {"blockIO": {"throttleWriteIOPSDevice": [{**entry, "rate": 90}]}}
+    done = driven.call("update", "-r", "-", driven.id, input=json.dumps(changes))
+    assert done.returncode == 0, done
+    assert show(unit, "IOWriteIOPSMax") == f"/dev/block/{where} 90"
+    assert read(driven, "io.max") == expected.replace("900", "90")
+
+
+def test_an_update_keeps_the_devices(driven: Bundle) -> None:
+    from libc_bindings import bpf
+
+    driven.start()
+    fd = os.open(directory(driven, "pids"), os.O_RDONLY)
+    try:
+        # Ours has taken the place of systemd's.
+        assert len(bpf.prog_query(fd, bpf.BPF_CGROUP_DEVICE)) == 1
+    finally:
+        os.close(fd)
     assert driven.call("update", "--pids-limit", "20", driven.id).returncode == 0
     assert driven.exec("sh", "-c", ": </dev/null && : >/dev/zero").returncode == 0
 
@@ -349,6 +407,9 @@ def test_stopping_the_unit_stops_the_container(driven: Bundle) -> None:
     driven.start("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done")
     systemctl("stop", unit_of(driven))
     driven.wait_for("stopped")
+    # Its cgroup has gone with the unit.
+    done = driven.call("ps", "-f", "json", driven.id)
+    assert (done.returncode, done.stdout) == (0, "null\n"), done
     assert driven.call("delete", driven.id).returncode == 0
 
 

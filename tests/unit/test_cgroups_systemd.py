@@ -114,6 +114,25 @@ def test_properties_of_v2() -> None:
     assert "AllowedCPUs" not in old
 
 
+def test_properties_of_block_devices() -> None:
+    entry = {"major": 8, "minor": 16}
+    block = {
+        "throttleReadBpsDevice": [{**entry, "rate": 4096}],
+        "throttleWriteIOPSDevice": [{**entry, "rate": 7}],
+        "weightDevice": [{**entry, "weight": 1000}, {**entry, "leafWeight": 5}],
+    }
+    path = "/dev/block/8:16"
+    assert properties.of_v2({"blockIO": block}, None, 252) == [
+        ("IOReadBandwidthMax", ("a(st)", [(path, 4096)])),
+        ("IOWriteIOPSMax", ("a(st)", [(path, 7)])),
+        ("IODeviceWeight", ("a(st)", [(path, 10000)])),
+    ]
+    assert properties.of_v1({"blockIO": block}, None, 252) == [
+        ("BlockIOReadBandwidth", ("a(st)", [(path, 4096)])),
+        ("BlockIODeviceWeight", ("a(st)", [(path, 1000)])),
+    ]
+
+
 def test_idle() -> None:
     resources = {"cpu": {"idle": 1, "shares": 1024}}
     assert properties.of_v2(resources, None, 252) == [("CPUWeight", ("t", 0))]

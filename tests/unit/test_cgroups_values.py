@@ -10,9 +10,11 @@ import pytest
 from libcontainer.cgroups import files, hierarchies, statistics
 from libcontainer.cgroups.base import below
 from libcontainer.cgroups.entrance import is_roomy
-from libcontainer.cgroups.update import merged
+from libcontainer.cgroups.update import former_lines, merged
 from libcontainer.cgroups.v1 import LegacyManager
+from libcontainer.cgroups.v1 import cpu as v1_cpu
 from libcontainer.cgroups.v2 import check_unified
+from libcontainer.cgroups.v2 import cpu as v2_cpu
 from libcontainer.cgroups.v2.cpu import weight
 from libcontainer.cgroups.v2.io import weight_without_bfq
 from libcontainer.cgroups.v2.memory import swap_alone
@@ -134,6 +136,36 @@ def test_numbers(tmp_path: Path) -> None:
 
 def test_page_sizes_are_named_as_the_kernel_does() -> None:
     assert all(size[-2:] in ("KB", "MB", "GB") for size in statistics.page_sizes())
+
+
+def test_no_burst_and_not_idle_need_no_file(tmp_path: Path) -> None:
+    """Kernels before 5.15 lack the files, and have what 0 asks for."""
+    resources = {"cpu": {"burst": 0, "idle": 0}}
+    for module in (v1_cpu, v2_cpu):
+        module.set(str(tmp_path), resources)
+        with pytest.raises(Error):
+            module.set(str(tmp_path), {"cpu": {"burst": 1}})
+    assert v1_cpu.wanted(resources) == [("cpu.burst", ""), ("cpu.idle", "")]
+
+
+def test_what_a_failed_update_puts_back() -> None:
+    """Files that keep a line for each device or interface."""
+    priorities = "/net_prio/x/net_prio.ifpriomap"
+    assert former_lines(priorities, "lo 0\neth0 4\n", "eth0 5") == ["eth0 4"]
+    assert former_lines(priorities, "lo 0\n", "eth0 5") == ["eth0 0"]
+    adapters = "mlx4_0 hca_handle=max hca_object=max\nocrdma1 hca_handle=3 hca_object=max\n"
+    assert former_lines("/x/rdma.max", adapters, "ocrdma1 hca_handle=1") == [
+        "ocrdma1 hca_handle=3 hca_object=max"
+    ]
+    assert former_lines("/x/io.max", "", "8:0 rbps=5") == ["8:0 rbps=max"]
+    assert former_lines("/x/io.max", "8:0 rbps=7 wbps=max\n", "8:0 rbps=5") == [
+        "8:0 rbps=7 wbps=max"
+    ]
+    assert former_lines("/x/blkio.throttle.read_bps_device", "", "8:0 5") == ["8:0 0"]
+    assert former_lines("/x/io.weight", "default 100\n", "8:0 5") == ["8:0 default"]
+    assert former_lines("/x/io.weight", "default 100\n8:0 9\n", "200") == ["default 100"]
+    assert former_lines("/x/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\n", "1") == ["0"]
+    assert former_lines("/x/cpuset.cpus", "", "0") == ["\n"]
 
 
 def test_merging() -> None:

@@ -70,6 +70,9 @@ class LegacySystemdManager(_Driver, LegacyManager):
             super().set(properties.rounded(resources), devices=devices)
             return
         changes = properties.of_v1(resources, _policy(self, resources, devices), self.unit.version)
+        exact = properties.rounded(resources)
+        # The kernel first, as it may refuse.
+        super().set(exact, devices=devices)
         # For every change systemd writes the device rules anew, first of all a denial of everything:
         # what runs then would see it.
         freeze = not devices and bool(changes) and bool(self.paths.get("freezer"))
@@ -81,12 +84,7 @@ class LegacySystemdManager(_Driver, LegacyManager):
         finally:
             if freeze:
                 self.thaw()
-        super().set(properties.rounded(resources), devices=devices)
-
-    def restore_limits(self, resources: dict[str, Any]) -> None:
-        from libcontainer.cgroups.systemd import properties
-
-        self.unit.set(properties.of_v1(resources, None, self.unit.version))
+        super().set(properties.inexact(exact), devices=False)
 
     def destroy(self) -> None:
         try:
@@ -108,7 +106,11 @@ class UnifiedSystemdManager(_Driver, UnifiedManager):
     def entrance(self, cgroup: list[str] | None = None, init: int = 0) -> Entrance:
         if self.started:
             return super().entrance(cgroup, init)
-        return _moved_by_host()
+        from libcontainer.cgroups.entrance import is_roomy
+
+        found = _moved_by_host()
+        found.tight = not is_roomy((self.resources.get("memory") or {}).get("limit"))
+        return found
 
     def join(self, pid: int, cgroup: list[str] | None = None, init: int = 0) -> None:
         if not self.started:
@@ -129,20 +131,17 @@ class UnifiedSystemdManager(_Driver, UnifiedManager):
 
     def set(self, resources: dict[str, Any], *, devices: bool = True) -> None:
         from libcontainer.cgroups.systemd import properties
-        from libcontainer.cgroups.v2 import memory
 
-        # A limit below what is used would have systemd's write kill the container, and the unit go.
-        memory.check_usage(self.main, resources)
+        exact = properties.rounded(resources)
         if not self.starting:
             policy = _policy(self, resources, devices)
-            self.unit.set(properties.of_v2(resources, policy, self.unit.version))
+            changes = properties.of_v2(resources, policy, self.unit.version)
+            # The kernel first, as it may refuse.
+            super().set(exact, devices=devices)
+            self.unit.set(changes)
+            exact, devices = properties.inexact(exact), False
         self.starting = False
-        super().set(properties.rounded(resources), devices=devices)
-
-    def restore_limits(self, resources: dict[str, Any]) -> None:
-        from libcontainer.cgroups.systemd import properties
-
-        self.unit.set(properties.of_v2(resources, None, self.unit.version))
+        super().set(exact, devices=devices)
 
     def destroy(self) -> None:
         try:

@@ -50,9 +50,15 @@ def of_v1(resources: dict[str, Any], policy: Policy | None, version: int) -> Pro
     if cpu.get("shares"):
         found.append(("CPUShares", ("t", cpu["shares"])))
     found += _quota(cpu.get("quota") or 0, cpu.get("period") or 0, version)
-    weight = (resources.get("blockIO") or {}).get("weight")
-    if weight:
-        found.append(("BlockIOWeight", ("t", weight)))
+    block = resources.get("blockIO") or {}
+    if block.get("weight"):
+        found.append(("BlockIOWeight", ("t", block["weight"])))
+    for name, prop in (
+        ("BlockIOReadBandwidth", "throttleReadBpsDevice"),
+        ("BlockIOWriteBandwidth", "throttleWriteBpsDevice"),
+    ):
+        found += _of_disks(name, block.get(prop), "rate")
+    found += _of_disks("BlockIODeviceWeight", block.get("weightDevice"), "weight")
     return found + _tasks(resources) + _cpusets(cpu.get("cpus"), cpu.get("mems"), version)
 
 
@@ -81,11 +87,30 @@ def of_v2(resources: dict[str, Any], policy: Policy | None, version: int) -> Pro
     elif cpu.get("shares"):
         found.append(("CPUWeight", ("t", cpu_file.weight(cpu["shares"]))))
     found += _quota(cpu.get("quota") or 0, cpu.get("period") or 0, version)
-    weight = (resources.get("blockIO") or {}).get("weight")
-    if weight:
-        found.append(("IOWeight", ("t", io_file.weight_without_bfq(weight))))
+    block = resources.get("blockIO") or {}
+    convert = io_file.weight_without_bfq
+    if block.get("weight"):
+        found.append(("IOWeight", ("t", convert(block["weight"]))))
+    for name, prop in (
+        ("IOReadBandwidthMax", "throttleReadBpsDevice"),
+        ("IOWriteBandwidthMax", "throttleWriteBpsDevice"),
+        ("IOReadIOPSMax", "throttleReadIOPSDevice"),
+        ("IOWriteIOPSMax", "throttleWriteIOPSDevice"),
+    ):
+        found += _of_disks(name, block.get(prop), "rate")
+    found += _of_disks("IODeviceWeight", block.get("weightDevice"), "weight", convert)
     found += _tasks(resources) + _cpusets(cpu.get("cpus"), cpu.get("mems"), version)
     return found + _unified(resources.get("unified") or {}, version)
+
+
+def _of_disks(name: str, entries: Any, key: str, convert: Any = int) -> Properties:
+    """A property with a number for each of some block devices, which systemd knows by paths."""
+    pairs = [
+        ("/dev/block/%d:%d" % (entry["major"], entry["minor"]), convert(entry[key]))
+        for entry in entries or ()
+        if entry.get(key)
+    ]
+    return [(name, ("a(st)", pairs))] if pairs else []
 
 
 def rounded(resources: dict[str, Any]) -> dict[str, Any]:
@@ -104,6 +129,11 @@ def rounded(resources: dict[str, Any]) -> dict[str, Any]:
     if quota > 0:
         found["cpu"] = {**cpu, "quota": _per_second(quota, period) * period // 1000000}
     return found
+
+
+def inexact(resources: dict[str, Any]) -> dict[str, Any]:
+    """Those resources that systemd may write in its own way: weights of BFQ, fractions of a CPU."""
+    return {name: resources[name] for name in ("cpu", "blockIO", "unified") if name in resources}
 
 
 def _per_second(quota: int, period: int) -> int:

@@ -102,13 +102,15 @@ class Unit:
             raise Error("error creating systemd unit `%s`: %s" % (self.unit, told))
 
     def set(self, properties: Properties) -> None:
-        """Change properties until the next boot; Error."""
+        """Change properties until the next boot, all or none; Error."""
         from libc_bindings.sdbus import BusError
 
         if not properties:
             return
         try:
             self._call("SetUnitProperties", "sba(sv)", self.unit, True, properties)
+            # The control files are written after the answer, but before the next one.
+            self._connect().call(_NAME, _PATH, "org.freedesktop.DBus.Peer", "Ping")
         except BusError as failure:
             raise Error("unable to set properties of unit %s: %s" % (self.unit, failure)) from None
 

@@ -66,7 +66,7 @@ class LegacyManager(Manager):
                 if controller == "cpuset":
                     from libcontainer.cgroups.v1 import cpuset
 
-                    cpuset.create(directory, self.mounts[controller])
+                    cpuset.create(directory, self.mounts[controller], self.resources)
                 else:
                     files.make(directory)
             except OSError as failure:
@@ -112,10 +112,11 @@ class LegacyManager(Manager):
         del self.paths[controller]
 
     def entrance(self, cgroup: list[str] | None = None, init: int = 0) -> Entrance:
-        from libcontainer.cgroups.entrance import Entrance
+        from libcontainer.cgroups.entrance import Entrance, is_roomy
 
         self._set_realtime()
         found = Entrance()
+        found.tight = not is_roomy((self.resources.get("memory") or {}).get("limit"))
         opened = set()
         for controller, directory in self.targets(cgroup).items():
             if directory in opened:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from libcontainer.cgroups.files import RESOURCES, LimitError, limit, read
+from libcontainer.cgroups.files import RESOURCES, LimitError, exists, limit, read
 from libcontainer.errors import Error
 
 TYPE_CHECKING = False
@@ -27,12 +27,9 @@ _FILES = {
 def wanted(resources: dict[str, Any]) -> list[tuple[str, str]]:
     """The properties asked for, each with the control file that it needs."""
     cpu = resources.get("cpu") or {}
-    always = ("burst", "idle")
-    return [
-        ("cpu." + prop, name)
-        for prop, name in _FILES.items()
-        if cpu.get(prop) or (prop in always and cpu.get(prop) is not None)
-    ]
+    asked = [("cpu." + prop, name) for prop, name in _FILES.items() if cpu.get(prop)]
+    # No burst, and not idle, hold where the kernel (before 5.15) has no files for them, too.
+    return asked + [("cpu." + prop, "") for prop in ("burst", "idle") if cpu.get(prop) == 0]
 
 
 def set(directory: str, resources: dict[str, Any]) -> None:
@@ -40,7 +37,7 @@ def set(directory: str, resources: dict[str, Any]) -> None:
     cpu = resources.get("cpu") or {}
     shares, idle = cpu.get("shares"), cpu.get("idle")
     # An idle cgroup takes no shares: it has to be woken before, or put to sleep after.
-    if idle == 0:
+    if idle == 0 and _has(directory, "idle"):
         _write(directory, "idle", idle)
     if shares:
         _write(directory, "shares", shares)
@@ -68,7 +65,7 @@ def _set_bandwidth(directory: str, cpu: dict[str, Any]) -> None:
     again = []
     for prop in ("period", "burst"):
         value = cpu.get(prop)
-        if value is None or (prop == "period" and not value):
+        if not value and (value is None or prop == "period" or not _has(directory, prop)):
             continue
         try:
             _write(directory, prop, value)
@@ -97,6 +94,10 @@ def set_realtime(directory: str, cpu: dict[str, Any]) -> None:
         _write(directory, "realtimeRuntime", runtime)
     if again:
         _write(directory, "realtimePeriod", period)
+
+
+def _has(directory: str, prop: str) -> bool:
+    return exists(directory + "/" + _FILES[prop])
 
 
 def _write(directory: str, prop: str, value: int) -> None:

@@ -32,10 +32,12 @@ def set(directory: str, resources: dict[str, Any]) -> None:
             limit(directory, prefix + prop, cpu[prop], "cpu." + prop)
 
 
-def create(directory: str, mount: str) -> None:
+def create(directory: str, mount: str, resources: dict[str, Any] | None = None) -> None:
     """Make the cgroup and those above it, each with its parent's CPUs and memory nodes.
 
-    A cpuset is born empty, and nothing may join an empty one. OSError.
+    A cpuset is born empty, and nothing may join an empty one. The cgroup itself has what `resources` ask
+    for at once: all of its parent's is refused where a sibling has some for itself
+    (cpuset.cpu_exclusive). OSError, LimitError.
     """
     parent = directory.rpartition("/")[0]
     try:
@@ -51,14 +53,19 @@ def create(directory: str, mount: str) -> None:
     if directory == mount:
         return
     prefix = _prefix(mount)
-    for name in (prefix + "cpus", prefix + "mems"):
-        if new or not read(directory + "/" + name).strip():
+    cpu = (resources or {}).get("cpu") or {}
+    for prop in ("cpus", "mems"):
+        name = prefix + prop
+        if new or cpu.get(prop) or not read(directory + "/" + name).strip():
             value = read(parent + "/" + name)
             if not value.strip() and parent != mount:
                 # Someone else made the parent and left it empty.
                 create(parent, mount)
                 value = read(parent + "/" + name)
-            write(directory + "/" + name, value)
+            if cpu.get(prop):
+                limit(directory, name, cpu[prop], "cpu." + prop)
+            else:
+                write(directory + "/" + name, value)
 
 
 _known: dict[str, str] = {}

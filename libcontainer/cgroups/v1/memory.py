@@ -32,13 +32,17 @@ def wanted(resources: dict[str, Any]) -> list[tuple[str, str]]:
         asked.append(("memory.swappiness", "memory.swappiness"))
     if memory.get("disableOOMKiller"):
         asked.append(("memory.disableOOMKiller", "memory.oom_control"))
-    asked += [("memory." + prop, "") for prop in ("kernel", "kernelTCP") if memory.get(prop)]
+    varying = ("kernel", "kernelTCP", "useHierarchy")
+    asked += [("memory." + prop, "") for prop in varying if memory.get(prop)]
     return asked
 
 
 def set(directory: str, resources: dict[str, Any]) -> None:
     """Write the limits; LimitError names the one that the kernel refuses."""
     memory = resources.get("memory") or {}
+    if memory.get("useHierarchy") and exists(directory + "/memory.use_hierarchy"):
+        # Before Linux 5.11 it may be off.
+        limit(directory, "memory.use_hierarchy", 1, "memory.useHierarchy")
     _set_limits(directory, memory)
     _set_kernel(directory, memory)
     if memory.get("reservation"):
@@ -52,12 +56,13 @@ def set(directory: str, resources: dict[str, Any]) -> None:
 
 
 def _set_limits(directory: str, memory: dict[str, Any]) -> None:
-    """Memory, and memory plus swap, which the kernel never lets be the smaller of the two."""
+    """Memory, and memory plus swap, which the kernel never lets be the smaller of the two.
+
+    A limit below the usage it refuses itself if it cannot reclaim enough, `checkBeforeUpdate` or not.
+    """
     size, swap = memory.get("limit") or 0, memory.get("swap") or 0
     if size == -1 and not swap and exists(directory + "/" + _SWAP):
         swap = -1
-    if memory.get("checkBeforeUpdate"):
-        _refuse_below_usage(directory, size, swap)
     if swap and (swap == -1 or _current(directory, _LIMIT) < swap):
         # The sum first, so that the new memory limit fits below it.
         limit(directory, _SWAP, swap, "memory.swap")
@@ -83,13 +88,6 @@ def _set_size(directory: str, size: int) -> None:
             "unable to set memory limit to %d (current usage: %d, peak usage: %d)"
             % (size, usage, peak)
         ) from None
-
-
-def _refuse_below_usage(directory: str, size: int, swap: int) -> None:
-    usage = _current(directory, "memory.usage_in_bytes")
-    for name, value in (("memory+swap", swap), ("memory", size)):
-        if 0 < value <= usage:
-            raise Error("rejecting %s limit %d <= usage %d" % (name, value, usage))
 
 
 def _set_kernel(directory: str, memory: dict[str, Any]) -> None:

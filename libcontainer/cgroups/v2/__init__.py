@@ -32,6 +32,12 @@ class UnifiedManager(Manager):
 
     def check_limits(self) -> None:
         check_unified(self.resources.get("unified") or {})
+        for prop, asked in (self.resources.get("network") or {}).items():
+            if asked:
+                raise Error(
+                    "%snetwork.%s cannot be set: cgroup v2 has no net_cls and net_prio"
+                    % (files.RESOURCES, prop)
+                )
         needed = setters(self.resources)
         if not needed:
             return
@@ -135,7 +141,8 @@ class UnifiedManager(Manager):
         # What joins a cgroup later is not charged for what it had before, what is born there is.
         limit = (self.resources.get("memory") or {}).get("limit")
         now = files.read_if_there(self.main + "/memory.max").strip() if self.main else ""
-        if self.main and is_roomy(limit or (int(now) if now.isdigit() else 0)):
+        found.tight = not is_roomy(limit or (int(now) if now.isdigit() else 0))
+        if self.main and not found.tight:
             try:
                 found.open_unified(self.targets(cgroup)[""])
             except OSError as failure:
@@ -171,10 +178,11 @@ class UnifiedManager(Manager):
         return files.read_if_there(self.main + "/cgroup.controllers").split()
 
     def _set_devices(self, resources: dict[str, Any]) -> None:
-        from libcontainer.cgroups.devices import policy
+        from libcontainer.cgroups.devices import denies, policy
         from libcontainer.cgroups.v2 import devices
 
-        devices.set(self.main, policy(resources, self.devices), self.rootless)
+        wanted = policy(resources, self.devices)
+        devices.set(self.main, wanted, self.rootless, denies(resources))
 
     def _set_unified(self, unified: dict[str, str]) -> None:
         for name, value in unified.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from libcontainer.cgroups.files import RESOURCES, LimitError, limit
+from libcontainer.cgroups.files import RESOURCES, LimitError, exists, limit
 from libcontainer.errors import Error
 
 TYPE_CHECKING = False
@@ -36,13 +36,16 @@ def set(directory: str, resources: dict[str, Any]) -> None:
     cpu = resources.get("cpu") or {}
     idle = cpu.get("idle")
     # An idle cgroup takes no weight: it has to be woken before, or put to sleep after.
-    if idle == 0:
+    # (Where the kernel is older than 5.15, nothing is idle and nothing bursts: 0 needs no file there.)
+    if idle == 0 and exists(directory + "/cpu.idle"):
         limit(directory, "cpu.idle", idle, "cpu.idle")
     if cpu.get("shares"):
         limit(directory, "cpu.weight", weight(cpu["shares"]), "cpu.shares")
     if idle:
         limit(directory, "cpu.idle", idle, "cpu.idle")
     burst, quota, period = cpu.get("burst"), cpu.get("quota") or 0, cpu.get("period") or 0
+    if burst == 0 and not exists(directory + "/cpu.max.burst"):
+        burst = None
     if burst is not None:
         try:
             limit(directory, "cpu.max.burst", burst, "cpu.burst")

@@ -10,6 +10,7 @@ import errno
 import posix
 
 from libc_bindings import bpf
+from libcontainer import log
 from libcontainer.cgroups.devices import ALL, ANY, Policy
 from libcontainer.cgroups.files import RESOURCES
 from libcontainer.cgroups.hierarchies import in_user_namespace
@@ -26,15 +27,18 @@ if TYPE_CHECKING:
 _KIND = bpf.BPF_CGROUP_DEVICE
 _TYPES = {"b": bpf.BPF_DEVCG_DEV_BLOCK, "c": bpf.BPF_DEVCG_DEV_CHAR}
 _LARGEST = 2**31 - 1
+_FARTHEST = 2**15 - 1
+"""A jump's distance has 16 bits."""
 
 # Registers: r1 is the context that the program is given.
 _TYPE, _ACCESS, _MAJOR, _MINOR = 2, 3, 4, 5
 
 
-def set(directory: str, policy: Policy, rootless: bool) -> None:
+def set(directory: str, policy: Policy, rootless: bool, asked: bool = True) -> None:
     """Make a cgroup obey a policy, in the place of the programs that it has; Error.
 
-    `rootless`: nothing is done where the caller may not (there the host's own permissions hold).
+    `rootless`: nothing is done where the caller may not (there the host's own permissions hold). `asked`
+    False: the config itself denies nothing, and on a kernel that cannot (CONFIG_CGROUP_BPF) no error.
     """
     try:
         cgroup = posix.open(directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
@@ -45,9 +49,14 @@ def set(directory: str, policy: Policy, rootless: bool) -> None:
     except OSError as failure:
         if rootless or in_user_namespace():
             return
-        raise Error(
-            "%sdevices cannot be set on %s: %s" % (RESOURCES, directory, failure.strerror)
-        ) from None
+        why = failure.strerror
+        if failure.errno in (errno.E2BIG, errno.EFAULT):
+            # 4096 instructions and 1024 branches until Linux 5.2, a million and 8192 since.
+            why = "more rules than the kernel's verifier takes"
+        message = "%sdevices cannot be set on %s: %s" % (RESOURCES, directory, why)
+        if asked:
+            raise Error(message) from None
+        log.warning(message)
 
 
 def _is_open(policy: Policy) -> bool:
@@ -59,7 +68,7 @@ def _replace(cgroup: int, code: bytes | None) -> None:
 
     Never is there a moment without one, nor (where the kernel can replace) with two.
     """
-    old = [bpf.prog_get_fd_by_id(number) for number in bpf.prog_query(cgroup, _KIND)]
+    old = _attached(cgroup)
     try:
         if code is not None:
             new = _load(code)
@@ -74,6 +83,21 @@ def _replace(cgroup: int, code: bytes | None) -> None:
     finally:
         for fd in old:
             posix.close(fd)
+
+
+def _attached(cgroup: int) -> list[int]:
+    """Descriptors of the programs attached, but for those that nobody lets us have.
+
+    That is an LSM's doing with programs that others (systemd) attached, or they are gone. OSError.
+    """
+    found = []
+    for number in bpf.prog_query(cgroup, _KIND):
+        try:
+            found.append(bpf.prog_get_fd_by_id(number))
+        except OSError as failure:
+            if failure.errno not in (errno.EPERM, errno.EACCES, errno.ENOENT):
+                raise
+    return found
 
 
 def _swap(cgroup: int, new: int, old: int) -> bool:
@@ -134,7 +158,10 @@ def program(policy: Policy) -> bytes:
         if not isinstance(step, str):
             what, register, value, label = step
             position += 1
-            code += bpf.instruction(what, register, 0, labels[label] - position, value)
+            distance = labels[label] - position
+            if distance > _FARTHEST:
+                raise OSError(errno.E2BIG, posix.strerror(errno.E2BIG))
+            code += bpf.instruction(what, register, 0, distance, value)
     return code + tail + (_returns(not policy.allow) if hit else b"")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from libcontainer import log
-from libcontainer.cgroups.files import RESOURCES, exists, limit, limits, read
+from libcontainer.cgroups.files import RESOURCES, exists, limit, limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _BFQ = "io.bfq.weight"
 def wanted(resources: dict[str, Any]) -> list[str]:
     """The properties asked for."""
     block = resources.get("blockIO") or {}
-    if block.get("leafWeight"):
+    if block.get("leafWeight") or any(d.get("leafWeight") for d in block.get("weightDevice") or ()):
         log.warning("%sblockIO.leafWeight is ignored: cgroup v2 has no such setting" % RESOURCES)
     names = ["weight", "weightDevice", *THROTTLES]
     return ["blockIO." + prop for prop in names if block.get(prop)]
@@ -40,10 +40,9 @@ def set(directory: str, resources: dict[str, Any]) -> None:
             limit(directory, _BFQ, weight, "blockIO.weight")
         else:
             limit(directory, "io.weight", weight_without_bfq(weight), "blockIO.weight")
-    if devices and bfq and not read(directory + "/" + _BFQ).strip().isdigit():
-        # A bare number is what kernels before 5.4 show, which know no weights of single devices.
+    if devices and bfq:
         _set_device_weights(directory, _BFQ, devices, lambda number: number)
-    elif devices and not bfq:
+    elif devices:
         _set_device_weights(directory, "io.weight", devices, weight_without_bfq)
     for prop, key in THROTTLES.items():
         if block.get(prop):

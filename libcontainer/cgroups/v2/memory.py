@@ -23,6 +23,7 @@ def wanted(resources: dict[str, Any]) -> list[str]:
             log.warning("%smemory.%s is ignored: cgroup v2 has no such setting" % (RESOURCES, prop))
     if memory.get("kernel") or memory.get("kernelTCP"):
         log.warning("Kernel memory settings are ignored: cgroup v2 has no such limit")
+    swap_alone(memory.get("limit") or 0, memory.get("swap") or 0)
     return ["memory." + prop for prop in ("limit", "swap", "reservation") if memory.get(prop)]
 
 

@@ -56,6 +56,7 @@ import pathlib, sys
 kernel, copy = map(pathlib.Path, sys.argv[1:])
 # movl $2696, iov.iov_len; movl $PTRACE_SETREGSET, %edi
 before = bytes.fromhex("c745f8880a0000 bf05420000")
+copy.unlink(missing_ok=True)
 copy.write_bytes(kernel.read_bytes().replace(before, bytes.fromhex("c745f800000100 bf05420000")))
 copy.chmod(0o755)
 END

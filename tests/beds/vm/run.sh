@@ -6,7 +6,8 @@
 #
 # The image is built once (build.sh: some minutes, from Debian packages) in $XDG_CACHE_HOME/runc-test-vm, and no
 # run changes it. It boots in half a minute and, without KVM, computes at a tenth of the host's speed. The
-# repository is shared with it at the host's path, read-write; so are the folders in VM_SHARE.
+# repository is shared with it at the host's path, read-write; so are the folders in VM_SHARE. VM_APPEND is for
+# the kernel's command line: systemd.unified_cgroup_hierarchy=0 makes it a machine with cgroup v1.
 set -eu
 
 cd "$(dirname "$0")/../../.."
@@ -73,7 +74,7 @@ for folder in "$root" ${VM_SHARE-}; do
 done
 log=$work/output.log
 TMPDIR=$work qemu-system-x86_64 "$@" \
-    -append "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=1 apparmor=1 security=apparmor$shares" \
+    -append "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=1 apparmor=1 security=apparmor$shares ${VM_APPEND-}" \
     </dev/null | tee "$log"
 status=$(sed -n 's/^vm: status \([0-9]*\).*/\1/p' "$log" | tail -n 1)
 [ -n "$status" ] || say "the machine ended without a word; its console: $work/console.log"
