@@ -78,7 +78,13 @@ for part in $parts; do
     unit | integration | security) folders="$folders tests/$part" ;;
     bench) build; "$venv/bin/python" tests/bench/run.py "$@" || status=1 ;;
     cgroup2) build; tests/beds/uml/run.sh "$@" || status=1 ;;
-    systemd) build; tests/beds/vm/run.sh "$@" || status=1 ;;
+    systemd)
+        build
+        tests/beds/vm/run.sh "$@" || status=1
+        # And with cgroup v1, which systemd 252 still knows.
+        [ $# -gt 0 ] || VM_APPEND=systemd.unified_cgroup_hierarchy=0 \
+            tests/beds/vm/run.sh tests/systemd/test_legacy.py tests/integration/test_cgroups_v1.py || status=1
+        ;;
     engines)
         install_debian docker.io containerd podman buildah
         # For containerd's CRI; without it those tests are skipped.

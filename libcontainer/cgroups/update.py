@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from libcontainer.cgroups import files
 from libcontainer.errors import Error
 
@@ -95,7 +97,15 @@ def _roll_back(undo: list[tuple[str, str, str]]) -> None:
     for path, former, value in reversed(undo):
         for line in former_lines(path, former, value):
             try:
-                files.write(path, line)
+                try:
+                    files.write(path, line)
+                except OSError as failure:
+                    if failure.errno != errno.ENOSPC or line != "\n":
+                        raise
+                    # A cpuset with processes cannot become empty again: all that is above is the same.
+                    directory, _, name = path.rpartition("/")
+                    above = directory.rpartition("/")[0] + "/" + name + ".effective"
+                    files.write(path, files.read(above))
             except OSError:
                 # The error that is about to be raised says more than a second one.
                 continue

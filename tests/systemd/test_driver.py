@@ -288,7 +288,14 @@ def test_an_update_that_fails_sets_no_new_limits(driven: Bundle) -> None:
     driven.start()
     unit = unit_of(driven)
     names = "MemoryMax", "TasksMax", "AllowedCPUs", "CPUWeight", "CPUQuotaPerSecUSec", "MemoryHigh"
-    files = "memory.max", "pids.max", "cpuset.cpus", "cpu.weight", "cpu.max", "memory.high"
+    files = (
+        "memory.max",
+        "pids.max",
+        "cpuset.cpus.effective",
+        "cpu.weight",
+        "cpu.max",
+        "memory.high",
+    )
     before = [show(unit, name) for name in names], [read(driven, name) for name in files]
     changes = {
         "memory": {"limit": 128 * MiB},
