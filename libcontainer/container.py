@@ -339,13 +339,15 @@ def _owner(uid: int, names: dict[int, str]) -> str:
 def pids(root: str, container_id: str) -> list[int]:
     """The pids, as the host counts, of all processes in the container's cgroup; sorted."""
     container = state.load(root, container_id)
-    if not container.data.get("cgroup"):
+    stopped = container.status() == STOPPED
+    # Init is outlived only by what shares its pid namespace with others.
+    if stopped and (not container.pid or own_pid_namespace(container)):
         return []
     try:
         found: list[int] = sorted(_manager(container).pids())
     except OSError:
         # With systemd the cgroup goes before `delete`.
-        if container.status() != STOPPED:
+        if not stopped:
             raise
         return []
     return found

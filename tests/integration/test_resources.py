@@ -356,6 +356,24 @@ def test_kill_reaches_all_without_a_pid_namespace(bundle: Any) -> None:
     assert leftovers(bundle) == []
 
 
+def test_ps_shows_what_outlived_init(bundle: Any) -> None:
+    listed = bundle.config["linux"]["namespaces"]
+    bundle.config["linux"]["namespaces"] = [n for n in listed if n["type"] != "pid"]
+    bundle.config["mounts"] = [m for m in bundle.config["mounts"] if m["type"] != "proc"]
+    bundle.start("sh", "-c", "sleep 1000 & exec sleep 1000")
+    init = bundle.state()["pid"]
+    deadline = time.monotonic() + 10
+    while len(pids := json.loads(bundle.call("ps", "-f", "json", bundle.id).stdout)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(init, 9)
+    bundle.wait_for("stopped")
+    left = json.loads(bundle.call("ps", "-f", "json", bundle.id).stdout)
+    assert {*left} - {init} == {*pids} - {init}
+    assert bundle.call("delete", bundle.id).returncode == 0
+    assert leftovers(bundle) == []
+
+
 def alive(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat") as file:
