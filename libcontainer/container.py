@@ -104,7 +104,12 @@ def kill(root: str, container_id: str, signal: int, all: bool = False) -> None:
     if signal == signals.SIGKILL and not own_pid_namespace(container):
         # Without a pid namespace the others do not die with init.
         manager = _manager(container)
-        if manager.pids():
+        try:
+            populated = bool(manager.pids())
+        except FileNotFoundError:
+            # systemd removes a scope with its last process.
+            populated = False
+        if populated:
             manager.kill(signal)
             log.debug("host: all processes of its cgroup are killed")
             return

@@ -405,7 +405,9 @@ def test_kill_without_a_pid_namespace(driven: Bundle) -> None:
     )
     procs = directory(driven, "pids") / "cgroup.procs"
     assert driven.call("kill", driven.id, "KILL").returncode == 0
-    wait_until(lambda: not procs.exists() or not procs.read_text(), "all of them to end")
+    wait_until(lambda: not procs.exists(), "all of them to end, and their cgroup")
+    again = driven.call("kill", driven.id, "KILL")
+    assert again.returncode == 1 and "container not running" in again.stderr, again
     assert driven.call("delete", driven.id).returncode == 0
     assert show(unit_of(driven), "LoadState") == "not-found"
 
