@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import random
 from typing import Any
@@ -196,6 +197,14 @@ def test_numbers_that_no_device_has() -> None:
     wanted = Policy()
     wanted.exceptions[("c", 2**40, 1)] = ALL
     assert check(wanted)
+
+
+def test_more_rules_than_a_jump_is_far() -> None:
+    wanted = Policy()
+    wanted.exceptions = {("b", 8, minor): ALL for minor in range(40000)}
+    with pytest.raises(OSError) as raised:
+        program(wanted)
+    assert raised.value.errno == errno.E2BIG
 
 
 def test_letters() -> None:
