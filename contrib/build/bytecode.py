@@ -138,7 +138,8 @@ class Version:
 
     def node(self, code: bytes) -> marshalling.Node:
         tree = marshalling.Reader(code, self.release).read()
-        return marshalling.without_lines(tree, self.release)
+        tree = marshalling.without_lines(tree, self.release)
+        return marshalling.without_local_names(tree, self.release)
 
     def strings(self, group: int) -> marshalling.Node:
         """A tree with all strings that the group's object holds."""
