@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def preserved(first: int, count: int) -> int:
-    """first + count, if all descriptors in between are there to be preserved; they lose O_CLOEXEC."""
+def preserved(first: int, count: int, what: str = "preserved-fd") -> int:
+    """first + count, if all descriptors in between are there to be preserved; they lose O_CLOEXEC.
+
+    Before anything of our own is opened, which would be taken for the caller's. Raises Error.
+    """
     for fd in range(first, first + count):
         try:
             posix.set_inheritable(fd, True)
         except OSError:
-            text = f"unable to stat preserved-fd {fd - first} (of {count})"
+            text = f"unable to stat {what} {fd - first} (of {count})"
             raise Error(f"{text}: no such file or directory") from None
     return first + count
 

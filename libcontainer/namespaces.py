@@ -8,6 +8,7 @@ from __future__ import annotations
 import posix
 
 from libc_bindings import namespaces as kernel
+from libc_bindings import process as attributes
 from libcontainer import procfs
 from libcontainer.errors import Error
 
@@ -175,7 +176,10 @@ def _spawn_through_a_process(plan: Plan, flags: int) -> int:
     between = posix.fork()
     if between == 0:
         try:
+            dumpable = attributes.prctl(attributes.PR_GET_DUMPABLE)
             _enter_with_user_namespace(plan)
+            # With the ids it changed to what fs.suid_dumpable says, and the child is born so.
+            attributes.prctl(attributes.PR_SET_DUMPABLE, dumpable == 1)
             child = _clone(plan, flags | kernel.CLONE_PARENT)
         except (OSError, Error) as error:
             posix.write(writer, f"error {error}".encode("utf-8", "replace"))

@@ -51,9 +51,12 @@ def listen(state_directory: str) -> Any:
         posix.unlink(path)
     except FileNotFoundError:
         pass
-    sockets.bind(socket, path)
-    # Any user of the container may be ready.
-    posix.chmod(path, 0o777)
+    # Any user of the container may be ready. Not chmod(2): a name in there may be a link by now.
+    umask = posix.umask(0)
+    try:
+        sockets.bind(socket, path)
+    finally:
+        posix.umask(umask)
     return socket
 
 

@@ -40,6 +40,9 @@ _RESOLVE = libc.RESOLVE_IN_ROOT | libc.RESOLVE_NO_MAGICLINKS
 # How a directory on the way is entered: a link gives ENOTDIR.
 _ENTER = O_PATH | O_NOFOLLOW | O_DIRECTORY | O_CLOEXEC
 
+# In a container that may be anything, a FIFO too.
+_O_SETTING = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY | O_CLOEXEC
+
 _DIRECTORIES = (b".", b"..")
 
 # The kernel's MAXSYMLINKS and PATH_MAX.
@@ -387,7 +390,7 @@ def _may_follow(link: posix.stat_result, parent: posix.stat_result) -> bool:
     if parent.st_mode & shared != shared or link.st_uid in (posix.geteuid(), parent.st_uid):
         return True
     try:
-        fd = posix.open("/proc/sys/fs/protected_symlinks", posix.O_RDONLY | O_CLOEXEC)
+        fd = posix.open("/proc/sys/fs/protected_symlinks", _O_SETTING)
     except OSError:
         return False
     try:

@@ -90,7 +90,8 @@ def load(options: Options) -> tuple[Any, str, bool]:
     The working directory is the bundle afterwards, and the interpreter is sealed.
     """
     listen_fds = _listen_fds()
-    options.first_free_fd = inheritance.preserved(3 + listen_fds, options.preserve_fds)
+    first = inheritance.preserved(3, listen_fds, "LISTEN_FDS descriptor")
+    options.first_free_fd = inheritance.preserved(first, options.preserve_fds)
     hooks.close_inherited(options.first_free_fd)
     start = posix.open(".", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     try:
@@ -233,7 +234,7 @@ def _listen_fds() -> int:
     if posix.environ.get(b"LISTEN_PID") != b"%d" % posix.getpid():
         return 0
     count = posix.environ.get(b"LISTEN_FDS", b"")
-    return int(count) if count.isdigit() else 0
+    return int(count[:9]) if count.isdigit() else 0
 
 
 def _console(creation: Creation) -> int:
@@ -258,7 +259,7 @@ def _add_notify_socket(creation: Creation) -> None:
 
 def _make_fifo(made: Container) -> int:
     """The exec FIFO, opened in both directions: so it opens at once, and read(2) waits for `start`."""
-    posix.mkfifo(state.FIFO, 0o622, dir_fd=made.directory)
+    posix.mkfifo(state.FIFO, 0o600, dir_fd=made.directory)
     return posix.open(state.FIFO, posix.O_RDWR | posix.O_CLOEXEC, dir_fd=made.directory)
 
 

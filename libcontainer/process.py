@@ -299,7 +299,8 @@ def environment(process: Any, root_fd: int) -> dict[bytes, bytes]:
 def home_of(uid: int, root_fd: int) -> bytes:
     """The home directory of the number `uid` in the image's /etc/passwd, "/" if it has none."""
     try:
-        fd = paths.open_beneath(root_fd, "/etc/passwd", posix.O_RDONLY | posix.O_NONBLOCK)
+        flags = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY
+        fd = paths.open_beneath(root_fd, "/etc/passwd", flags)
     except OSError:
         return b"/"
     try:
@@ -315,7 +316,7 @@ def home_of(uid: int, root_fd: int) -> bytes:
     wanted = b"%d" % uid
     for line in content.split(b"\n"):
         fields = line.split(b":")
-        if len(fields) >= 6 and fields[2] == wanted:
+        if len(fields) >= 6 and fields[2] == wanted and b"\0" not in fields[5]:
             return fields[5] or b"/"
     return b"/"
 

@@ -106,6 +106,22 @@ def release() -> None:
         _root = -1
 
 
+def number() -> str:
+    """The number of the calling process as the procfs counts, for write_pid().  Raises Error."""
+    prepare()
+    return str(posix.readlink("self", dir_fd=_root))
+
+
+def follow(path: str, flags: int) -> int:
+    """Open what the magic link /proc/`path` jumps to ("self/fd/7", "123/ns/user").
+
+    Where the procfs is not a private one a mount on it can lead astray: the caller compares what
+    was opened, if it can tell. Raises OSError, Error.
+    """
+    prepare()
+    return posix.open(path, flags | O_CLOEXEC, dir_fd=_root)
+
+
 def _write(path: str, data: str | bytes) -> None:
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogateescape")

@@ -234,7 +234,7 @@ def reserve(root: str, container_id: str) -> Container:
     path = f"{root}/{container_id}"
     while True:
         try:
-            posix.mkdir(path, 0o711)
+            posix.mkdir(path, 0o700)
         except FileExistsError:
             raise Error("container with given ID already exists") from None
         except OSError as error:
@@ -325,7 +325,14 @@ def ids(root: str) -> list[str]:
 
 
 def _open_directory(path: str) -> int:
-    return posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+    """A state directory, which must be ours: its owner could put anything in the files' places."""
+    flags = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    fd = posix.open(path, flags)
+    owner = posix.fstat(fd).st_uid
+    if owner not in (posix.geteuid(), 0):
+        posix.close(fd)
+        raise Error(f"state directory {path} belongs to uid {owner}, not to us")
+    return fd
 
 
 def _read(directory: int, container_id: str) -> dict[str, Any]:
@@ -354,14 +361,19 @@ def _has(value: dict[str, Any], shape: dict[str, type]) -> bool:
     return all(type(value.get(name)) is kind for name, kind in shape.items())
 
 
-def remove_tree(path: str) -> None:
-    """rm -r, without following a link."""
-    for entry in posix.scandir(path):
-        if entry.is_dir(follow_symlinks=False):
-            remove_tree(entry.path)
-        else:
-            posix.unlink(entry.path)
-    posix.rmdir(path)
+def remove_tree(path: str, dir_fd: int | None = None) -> None:
+    """rm -r beneath descriptors, without following a link, nor one that somebody puts there now."""
+    flags = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    fd = posix.open(path, flags, dir_fd=dir_fd)
+    try:
+        for entry in posix.scandir(fd):
+            if entry.is_dir(follow_symlinks=False):
+                remove_tree(entry.name, fd)
+            else:
+                posix.unlink(entry.name, dir_fd=fd)
+    finally:
+        posix.close(fd)
+    posix.rmdir(path, dir_fd=dir_fd)
 
 
 def process_stat(pid: int) -> tuple[str, int] | None:

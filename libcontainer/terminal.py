@@ -8,7 +8,7 @@ from sys import byteorder
 
 from libc_bindings import mounts, terminals
 from libc_bindings import paths as kernel
-from libcontainer import paths, sockets
+from libcontainer import paths, procfs, sockets
 from libcontainer.errors import Error
 
 TYPE_CHECKING = False
@@ -106,9 +106,8 @@ def _open_master(root_fd: int) -> int:
             raise Error("process.terminal: /dev/ptmx is not the pseudo-terminal multiplexer")
         if kernel.fstatfs_type(place) != _DEVPTS_SUPER_MAGIC:
             raise Error("process.terminal: /dev/ptmx does not lead to a devpts of the container")
-        flags = posix.O_RDWR | posix.O_NOCTTY | posix.O_CLOEXEC
-        master = posix.open(paths.fd_path(place), flags)
-        # For `exec` that was the container's /proc, which may be a directory of the image's.
+        # Not through /proc, which for `exec` is the container's, and may be a directory of the image's.
+        master = procfs.follow(f"self/fd/{place}", posix.O_RDWR | posix.O_NOCTTY)
         opened = posix.fstat(master)
         if (opened.st_dev, opened.st_ino) != (status.st_dev, status.st_ino):
             posix.close(master)
@@ -119,8 +118,21 @@ def _open_master(root_fd: int) -> int:
 
 
 def _mount_console(root_fd: int, slave: int) -> None:
-    target = paths.make_file(root_fd, "/dev/console", 0o666)
+    """Mount the pty on /dev/console itself: as in runc, a link there is an error."""
+    dev, name = paths.open_parent(root_fd, "/dev/console", make=True)
     try:
+        try:
+            posix.mknod(name, 0o100666, dir_fd=dev)
+        except FileExistsError:
+            pass
+        target = posix.open(name, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=dev)
+    except OSError as error:
+        raise Error(f"process.terminal: open /dev/console: {error.strerror}") from None
+    finally:
+        posix.close(dev)
+    try:
+        if posix.fstat(target).st_mode & 0o170000 == 0o120000:
+            raise Error("process.terminal: /dev/console is a symbolic link")
         mounts.mount(paths.fd_path(slave), paths.fd_path(target), None, mounts.MS_BIND)
         paths.verify_beneath(root_fd, target, "/dev/console")
     except OSError as error:

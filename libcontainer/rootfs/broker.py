@@ -12,6 +12,7 @@ import posix
 
 from libc_bindings import namespaces, paths
 
+from .. import procfs
 from ..errors import Error
 from .idmap import Mapper
 from .options import MountOptions, is_bind, is_mapped
@@ -88,6 +89,7 @@ def _serve(fd: int, mounts: list[Any], path_of: Callable[[str], str]) -> None:
     """Answer requests until init is gone."""
     posix.setsid()
     # Whatever else is open here (the caller's output, pipes that somebody waits on) is not ours.
+    procfs.release()
     fd = posix.dup2(fd, 0)
     _close_above(0)
     socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)

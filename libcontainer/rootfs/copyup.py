@@ -6,8 +6,11 @@ import posix
 from _stat import S_IMODE, S_ISDIR, S_ISLNK, S_ISREG, S_ISSOCK
 from errno import ENOTSUP
 
+from ..errors import Error
+
 _O_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
-_O_READ = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+# O_NONBLOCK: what was a file a moment ago may be a FIFO when it is opened.
+_O_READ = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
 _O_CREATE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
 _CHUNK = 1 << 20
 
@@ -16,7 +19,10 @@ def copy_up(source: int, mount_point: str) -> None:
     """Fill the new file system at `mount_point` with what `source`, which it covers, holds."""
     target = posix.open(mount_point, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
     try:
-        copy_tree(source, target)
+        try:
+            copy_tree(source, target)
+        except RecursionError:
+            raise Error("what the tmpfs is to start with is nested too deeply") from None
         status = posix.fstat(source)
         posix.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
     finally:

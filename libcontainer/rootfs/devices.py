@@ -74,7 +74,7 @@ def reopen_null(spec: Any) -> None:
     if not streams:
         return
     try:
-        fd = posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
+        fd = posix.open("/dev/null", posix.O_RDWR | posix.O_NOCTTY | posix.O_CLOEXEC)
     except OSError as error:
         raise Error(f"error reopening /dev/null inside container: {reason(error)}") from error
     try:

@@ -11,6 +11,7 @@ from errno import EINVAL, ENOSYS
 from libc_bindings import mounts as libc
 from libc_bindings import namespaces
 
+from .. import procfs
 from ..errors import Error
 from .options import MountOptions
 
@@ -104,6 +105,8 @@ def make_user_namespace(uid_map: str, gid_map: str) -> int:
 
     A child makes it and lives only until the maps are written. Raises OSError.
     """
+    # Opened once, for both: this process may be in another PID namespace than the host's /proc.
+    procfs.prepare()
     ready, tell = posix.pipe2(posix.O_CLOEXEC)
     wait, release = posix.pipe2(posix.O_CLOEXEC)
     child = posix.fork()
@@ -113,15 +116,14 @@ def make_user_namespace(uid_map: str, gid_map: str) -> int:
     posix.close(tell)
     posix.close(wait)
     try:
-        # By the number that /proc knows the child by: this process may be in another PID namespace.
         answer = posix.read(ready, 64).decode()
         if not answer.isdigit():
             number = int(answer[1:] or 0)
             raise OSError(number, f"unshare of a user namespace: {posix.strerror(number)}")
-        fd = posix.open(f"/proc/{answer}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
+        fd = procfs.follow(f"{answer}/ns/user", posix.O_RDONLY)
         try:
-            _write(f"/proc/{answer}/uid_map", uid_map)
-            _write(f"/proc/{answer}/gid_map", gid_map)
+            procfs.write_pid(int(answer), "uid_map", uid_map)
+            procfs.write_pid(int(answer), "gid_map", gid_map)
         except OSError:
             posix.close(fd)
             raise
@@ -135,19 +137,9 @@ def make_user_namespace(uid_map: str, gid_map: str) -> int:
 def _be_the_namespace(tell: int, wait: int) -> None:
     try:
         namespaces.unshare(namespaces.CLONE_NEWUSER)
-        posix.write(tell, posix.readlink("/proc/self").encode())
+        posix.write(tell, procfs.number().encode())
         posix.read(wait, 1)
     except OSError as error:
         posix.write(tell, b"-%d" % (error.errno or 0))
     finally:
         posix._exit(0)
-
-
-def _write(path: str, text: str) -> None:
-    fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
-    try:
-        posix.write(fd, text.encode())
-    except OSError as error:
-        raise OSError(error.errno, f"write: {error.strerror}", path) from None
-    finally:
-        posix.close(fd)
