@@ -117,8 +117,8 @@ def test_id_maps_are_written_beneath_a_procfs_of_our_own(bundle: Any, scratch: P
     source.mkdir()
     mapping = [{"containerID": 0, "hostID": 0, "size": 1000}]
     mount = {"destination": "/tmp", "type": "bind", "source": str(source)}
-    mount["options"] = ["bind", "idmap"]
-    bundle.config["mounts"].append({**mount, "uidMappings": mapping, "gidMappings": mapping})
+    more = {"options": ["bind", "idmap"], "uidMappings": mapping, "gidMappings": mapping}
+    bundle.config["mounts"].append({**mount, **more})
     trace = scratch / "trace"
     command = bundle.command
     calls = ["strace", "-f", "-qq", "-y", "-o", str(trace), "-e", "trace=open,openat,openat2,write"]
