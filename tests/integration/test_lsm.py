@@ -88,6 +88,46 @@ def test_profile_that_is_not_loaded(bundle: Bundle) -> None:
     assert bundle.containers() == []
 
 
+@needs_apparmor
+def test_exec_of_a_profile_that_is_not_loaded(bundle: Bundle) -> None:
+    bundle.config["process"]["args"] = ["/bin/sleep", "1000"]
+    assert bundle.runc("run", "--detach", "c1") == (0, "")
+    status, output = bundle.runc("exec", "--apparmor", "no-such-profile", "c1", "/bin/true")
+    assert status == 255
+    assert "apparmor failed to apply profile no-such-profile: No such file" in output
+
+
+FORGED = {
+    "a tmpfs over /proc": """
+        busybox mount -t tmpfs none /proc && mkdir -p /proc/self/attr/apparmor
+        touch /proc/self/attr/exec /proc/self/attr/apparmor/exec""",
+    "a part of procfs over /proc": "busybox mount --bind /proc/1 /proc",
+    "no /proc": "busybox umount -l /proc",
+}
+
+
+@needs_apparmor
+@pytest.mark.parametrize("forgery", FORGED)
+def test_a_label_cannot_be_led_astray(bundle: Bundle, profile: str, forgery: str) -> None:
+    """CVE-2019-16884, CVE-2025-52881, with a real profile: what `exec` runs is confined all the same.
+
+    The container's own process forges /proc and says so by `ready`. The control is the same program
+    without a profile: it does what the profile denies, as it would if the label went astray.
+    """
+    process = bundle.config["process"]
+    for kind in ("bounding", "effective", "permitted"):
+        process["capabilities"][kind].append("CAP_SYS_ADMIN")
+    bundle.config["linux"]["maskedPaths"] = bundle.config["linux"]["readonlyPaths"] = []
+    script = f"{FORGED[forgery]}\ntouch /dev/shm/ready; exec sleep 1000"
+    process["args"] = ["/bin/sh", "-c", script]
+    assert bundle.runc("run", "--detach", "c1") == (0, "")
+    attempt = "until test -e /dev/shm/ready; do sleep 0.1; done; mkdir /dev/shm/$$"
+    command = ["c1", "/bin/sh", "-c", attempt]
+    assert bundle.runc("exec", *command) == (0, "")
+    status, output = bundle.runc("exec", "--apparmor", profile, *command)
+    assert status != 0 and "Permission denied" in output
+
+
 @without_apparmor
 def test_apparmor_is_off(bundle: Bundle) -> None:
     bundle.config["process"]["apparmorProfile"] = "docker-default"

@@ -286,6 +286,24 @@ def test_notify(bundle: Bundle, agent: Agent, new_privs: bool) -> None:
     assert message["ociVersion"] == state["ociVersion"]
 
 
+@both
+def test_notify_create(bundle: Bundle, agent: Agent, new_privs: bool) -> None:
+    """The agent has the descriptor when `create` is back, and answers what runs after `start`."""
+    script = "mkdir /dev/shm/foo && stat /dev/shm/foo-bar && sleep 1000"
+    bundle.set(notify(agent.path, "mkdir"), script, new_privs)
+    assert bundle.runc("create", "c1") == (0, "")
+    (message,) = agent.messages
+    assert message["state"]["status"] == "creating"
+    pid = json.loads(bundle.runc("state", "c1")[1])["pid"]
+    assert message["pid"] == message["state"]["pid"] == pid
+    assert bundle.runc("start", "c1")[0] == 0
+    made = pathlib.Path(f"/proc/{pid}/root/dev/shm/foo-bar")
+    deadline = time.monotonic() + 10
+    while not made.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_notify_abstract_socket(bundle: Bundle) -> None:
     agent = Agent("@seccomp-agent-%d" % os.getpid())
     try:
