@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import Any, Dict
 
+from tests.engines.daemons import PATIENCE
+
 Message = Dict[int, Any]
 
 
@@ -70,7 +72,9 @@ class Client:
 
         self.channel = grpc.insecure_channel(f"unix://{socket}")
 
-    def __call__(self, method: str, message: Message, timeout: float = 60) -> dict[int, Any]:
+    def __call__(
+        self, method: str, message: Message, timeout: float = 60 * PATIENCE
+    ) -> dict[int, Any]:
         """Call a method of RuntimeService; raises grpc.RpcError."""
         path = f"/runtime.v1.RuntimeService/{method}"
         call = self.channel.unary_unary(path, encode, decode)

@@ -6,22 +6,32 @@ built file, and the two have to be equal.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import http.client
 import io
 import json
 import os
+import pty
 import re
+import select
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import tarfile
+import termios
 import time
 from pathlib import Path
 from typing import Any
 
-OURS = "ours"
+OURS = "python"  # as in contrib/engines
 REFERENCE = "reference"
 IMAGE = "localhost/base:latest"
+CONFIGURATIONS = Path(__file__).parents[2] / "contrib" / "engines"
+# How much slower than usual this machine is; tests/beds/vm/run.sh tells it of an emulated one.
+PATIENCE = float(os.environ.get("PATIENCE") or 1)
 # Run in a container: what it tells about the process.
 STATUS = "cat /proc/self/status | grep -E '^(Cap|NoNewPrivs|Seccomp|Uid|Gid|Groups|Umask)'"
 
@@ -65,7 +75,7 @@ def image_archive(layer: Path, target: Path, command: list[str] | None = None) -
 
 def call(
     command: list[str],
-    timeout: float = 120,
+    timeout: float = 120 * PATIENCE,
     environment: dict[str, str] | None = None,
     given: str = "",
 ) -> Observation:
@@ -109,9 +119,55 @@ def _plain(text: str) -> str:
     return text.replace("\r\n", "\n")
 
 
-def lacks_cgroup1() -> bool:
-    """Whether this machine has no cgroup v1 hierarchies."""
-    return not os.path.isdir("/sys/fs/cgroup/memory")
+def on_terminal(command: list[str], typed: list[bytes], seconds: float = 20) -> tuple[int, str]:
+    """Run a command on a terminal of 132 columns, type when it has shown something; status, output."""
+    pid, master = pty.fork()
+    if pid == 0:
+        time.sleep(0.1)
+        os.execvp(command[0], command)
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 41, 132, 0, 0))
+    shown = b""
+    deadline = time.monotonic() + seconds * PATIENCE
+    while True:
+        if time.monotonic() > deadline:
+            os.kill(pid, 9)
+            break
+        if select.select([master], [], [], 0.3 * PATIENCE)[0]:
+            try:
+                chunk = os.read(master, 65536)
+            except OSError:
+                break
+            if not chunk:
+                break
+            shown += chunk
+        elif typed and (shown or not typed[0]):
+            os.write(master, typed.pop(0))
+    status = os.waitpid(pid, 0)[1]
+    os.close(master)
+    return os.waitstatus_to_exitcode(status), shown.decode("utf-8", "replace")
+
+
+def pause(seconds: float) -> None:
+    """Give something this long to happen, longer on a slow machine."""
+    time.sleep(seconds * PATIENCE)
+
+
+def unified() -> bool:
+    """Whether this machine has cgroup v2 alone."""
+    return os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+
+
+def systemd_driver() -> bool:
+    """Whether the engines have systemd make the cgroups, as they do by themselves where it runs with v2."""
+    return unified() and os.path.isdir("/run/systemd/system")
+
+
+def limits_script(legacy: str, files: str) -> str:
+    """A script that shows files of the container's cgroup: `legacy` with v1, these files with v2.
+
+    Not cpu.weight: runc computes it from CPU shares otherwise since 1.3.2, and so does this file.
+    """
+    return f"cd /sys/fs/cgroup; cat {files}" if unified() else legacy
 
 
 def resource_capability() -> bool:
@@ -136,7 +192,7 @@ class Daemon:
     def wait_until(self, ready: list[str], seconds: float = 60) -> None:
         """Wait until the command `ready` succeeds."""
         assert self.process is not None
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * PATIENCE
         while subprocess.run(ready, capture_output=True, check=False).returncode:
             ended = self.process.poll() is not None
             if ended or time.monotonic() > deadline:
@@ -150,7 +206,7 @@ class Daemon:
             return
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(60)
+            self.process.wait(60 * PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -163,6 +219,8 @@ class Daemon:
             if mounted.startswith(f"{self.directory}/"):
                 subprocess.run(["umount", "-l", mounted], check=False)
         shutil.rmtree(self.directory, ignore_errors=True)
+        if systemd_driver():
+            return
         for group in ("docker", "enginetest", "libpod_parent", "default"):
             for top in Path("/sys/fs/cgroup").glob(f"*/{group}"):
                 # The engines leave the parents of their containers; what is in use stays.
@@ -181,17 +239,24 @@ class Docker(Daemon):
         self.client = client
         self.socket = f"unix://{directory}/socket"
         self.config = directory / "daemon.json"
-        self.settings: dict[str, Any] = {
-            "data-root": str(directory / "data"),
-            "exec-root": str(directory / "exec"),
-            "pidfile": str(directory / "pid"),
-            "hosts": [self.socket],
-            "iptables": False,
-            "ip6tables": False,
-            "bridge": "none",
-            "runtimes": {OURS: {"path": ours}, REFERENCE: {"path": reference}},
-            "default-runtime": OURS,
-        }
+        # The configuration that contrib/ has, and places of its own.
+        given = (CONFIGURATIONS / "daemon.json").read_text()
+        self.settings: dict[str, Any] = json.loads(given.replace("/usr/local/bin/runc", ours))
+        self.settings["runtimes"][REFERENCE] = {"path": reference}
+        self.settings.update(
+            {
+                "data-root": str(directory / "data"),
+                "exec-root": str(directory / "exec"),
+                "pidfile": str(directory / "pid"),
+                "hosts": [self.socket],
+                "iptables": False,
+                "ip6tables": False,
+                "bridge": "none",
+                "exec-opts": [
+                    f"native.cgroupdriver={'systemd' if systemd_driver() else 'cgroupfs'}"
+                ],
+            }
+        )
 
     def start(self) -> None:
         self.config.write_text(json.dumps(self.settings))
@@ -216,14 +281,24 @@ class Docker(Daemon):
         self.config.write_text(json.dumps(self.settings))
         assert self.process is not None
         self.process.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 20 * PATIENCE
         while self("info", "-f", "{{.DefaultRuntime}}").out.strip() != runtime:
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
+    def ask(self, path: str) -> Any:
+        """What the engine's API answers to GET."""
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(self.socket[len("unix://") :])
+        connection.request("GET", path)
+        answer = json.load(connection.getresponse())
+        connection.close()
+        return answer
+
     def clean(self) -> None:
         """Remove every container."""
-        names = self("ps", "-aq").out.split()
+        names = [entry["Id"] for entry in self.ask("/containers/json?all=1")]
         if names:
             self("rm", "-f", *names)
 
@@ -234,10 +309,13 @@ class Containerd(Daemon):
     def __init__(self, directory: Path, ours: str) -> None:
         super().__init__(directory)
         self.socket = f"{directory}/socket"
-        template = Path(__file__).parents[2] / "contrib" / "engines" / "containerd-config.toml"
+        template = CONFIGURATIONS / "containerd-config.toml"
         own = f'root = "{directory}/root"\nstate = "{directory}/state"\n'
         own += f'[grpc]\n  address = "{self.socket}"\n'
-        text = template.read_text().replace("/usr/local/bin/runc", ours)
+        text = template.read_text()
+        if systemd_driver():
+            text += "    SystemdCgroup = true\n"
+        text = text.replace("/usr/local/bin/runc", ours)
         # Keys of the top come first in TOML.
         text = text.replace("version = 2\n", f"version = 2\n{own}", 1)
         (directory / "config.toml").write_text(text)
@@ -291,7 +369,7 @@ class WithRuntime:
 
     def wait_for(self, name: str, form: str, value: str, seconds: float = 20) -> None:
         """Wait until a field of a container has a value."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * PATIENCE
         while self.inspect(name, form) != value:
             assert time.monotonic() < deadline, (form, value, self.inspect(name, form))
             time.sleep(0.05)

@@ -10,7 +10,14 @@ from typing import Any, Callable, Iterator
 
 import pytest
 
-from tests.engines.daemons import IMAGE, Containerd, image_archive
+from tests.engines.daemons import (
+    IMAGE,
+    Containerd,
+    image_archive,
+    on_terminal,
+    systemd_driver,
+    unified,
+)
 
 SHELL = ("sh", "-c")
 STATUS = "grep -E '^(Cap|NoNewPrivs|Seccomp:|Uid|Gid)' /proc/self/status"
@@ -30,7 +37,12 @@ class Ctr:
 
     def run(self, *args: str) -> Any:
         """`ctr run` with the runtime."""
-        return self.daemon("run", "--runc-binary", self.binary, *args)
+        return self.daemon(*self.command(*args))
+
+    def command(self, *args: str) -> list[str]:
+        """The arguments of `ctr run`, after `ctr`."""
+        driver = ["--runc-systemd-cgroup", "--cgroup", "system.slice:ctr:c1"]
+        return ["run", "--runc-binary", self.binary, *(driver if systemd_driver() else []), *args]
 
 
 @pytest.fixture(scope="session")
@@ -94,6 +106,22 @@ def test_missing_program(both: Both) -> None:
     assert 'exec: "nosuch": executable file not found in $PATH' in both(observe)[0].err
 
 
+def test_terminal(both: Both) -> None:
+    """`run --tty` and `task exec --tty`: size, input, exit status."""
+    script = "sleep 1; tty; stty size; read x; echo got $x; exit 6"
+
+    def observe(ctr: Ctr) -> Any:
+        client = ["ctr", "-a", ctr.daemon.socket]
+        run = ctr.command("--rm", "--tty", IMAGE, "c1", *SHELL, script)
+        seen = [on_terminal([*client, *run], [b"", b"word\n"])]
+        ctr.run("-d", IMAGE, "c1", "sleep", "1000").ok()
+        execute = ["task", "exec", "--tty", "--exec-id", "e1", "c1", *SHELL, script]
+        return [*seen, on_terminal([*client, *execute], [b"", b"word\n"])]
+
+    for status, shown in both(observe):
+        assert status == 6 and "/dev/pts/0" in shown and "41 132" in shown and "got word" in shown
+
+
 def test_task(both: Both) -> None:
     """exec, pause, resume, metrics, kill, delete."""
 
@@ -122,7 +150,9 @@ def test_task(both: Both) -> None:
         seen.append(ctr("task", "exec", "--exec-id", "e3", "c1", "nosuch"))
         seen.append(len(ctr("task", "ps", "c1").ok().splitlines()))
         metrics = json.loads(ctr("task", "metrics", "--format", "json", "c1").ok())
-        seen += [metrics["pids"]["current"], metrics["memory"]["usage"]["limit"]]
+        memory = metrics["memory"]
+        limit = memory["usage_limit"] if unified() else memory["usage"]["limit"]
+        seen += [metrics["pids"]["current"], limit]
         seen += [ctr("task", "pause", "c1").status, statuses()]
         seen += [ctr("task", "resume", "c1").status, statuses()]
         seen += [ctr("task", "kill", "-s", "KILL", "c1").status]

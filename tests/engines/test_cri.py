@@ -5,13 +5,22 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+import uuid
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import pytest
 
 from tests.engines.cri import Client, decode
-from tests.engines.daemons import IMAGE, Containerd, image_archive
+from tests.engines.daemons import (
+    IMAGE,
+    PATIENCE,
+    Containerd,
+    image_archive,
+    limits_script,
+    resource_capability,
+    systemd_driver,
+)
 
 grpc: Any = pytest.importorskip(
     "grpc", reason="grpcio is not installed (tests/run.sh engines installs it)"
@@ -21,11 +30,12 @@ CONFIG = """
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{image}"
   # Without CAP_SYS_RESOURCE nobody may be less likely to be killed than before.
-  restrict_oom_score_adj = true
+  restrict_oom_score_adj = {restrict}
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.reference]
   runtime_type = "io.containerd.runc.v2"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.reference.options]
     BinaryName = "{reference}"
+    SystemdCgroup = {systemd}
 """
 # The pod is on the host's network: so that there is no need for CNI plug-ins.
 NODE = 2
@@ -39,7 +49,13 @@ def cri(runc: str, reference: str, base: Path) -> Iterator[Client]:
         pytest.skip("containerd is not installed (Debian package containerd)")
     daemon = Containerd(Path(tempfile.mkdtemp(prefix="runc-cri-")), runc)
     with open(daemon.directory / "config.toml", "a") as config:
-        config.write(CONFIG.format(image=IMAGE, reference=reference))
+        text = CONFIG.format(
+            image=IMAGE,
+            reference=reference,
+            restrict=str(not resource_capability()).lower(),
+            systemd=str(systemd_driver()).lower(),
+        )
+        config.write(text)
     try:
         daemon.start()
         archive = daemon.directory / "image.tar"
@@ -61,10 +77,15 @@ class Pod:
         self.logs = tempfile.mkdtemp(prefix="runc-cri-logs-")
         context = {1: {1: NODE}}
         self.config: dict[int, Any] = {
-            1: {1: "pod", 2: handler, 3: "default"},
+            1: {1: "pod", 2: uuid.uuid4().hex, 3: "default"},
             3: self.logs,
             6: {1: "label", 2: "value"},
-            8: {2: context, **linux.get("fields", {})},
+            # With the systemd driver the kubelet names a slice.
+            8: {
+                1: "enginetest.slice" if systemd_driver() else "",
+                2: context,
+                **linux.get("fields", {}),
+            },
         }
         self.id = call("RunPodSandbox", {1: self.config, 2: handler})[1][0].decode()
         self.made = 0
@@ -91,7 +112,7 @@ class Pod:
 
     def exec(self, container: str, *command: str) -> tuple[int, str, str]:
         """ExecSync: exit status, output, errors."""
-        told = self.call("ExecSync", {1: container, 2: list(command), 3: 20})
+        told = self.call("ExecSync", {1: container, 2: list(command), 3: int(20 * PATIENCE)})
         text = [b"".join(told.get(field, [])).decode() for field in (1, 2)]
         return told.get(3, [0])[0], text[0], text[1]
 
@@ -103,7 +124,7 @@ class Pod:
 
     def wait(self, container: str) -> tuple[int, int, str]:
         """The status once it has ended."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 30 * PATIENCE
         while self.status(container)[0] != EXITED:
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -147,7 +168,7 @@ def test_life(both: Any) -> None:
         pod.call("StartContainer", {1: container})
         seen += [pod.status(container), pod.exec(container, "sh", "-c", "id; pwd; exit 3")]
         seen += [pod.exec(container, "sh", "-c", STATUS)]
-        pod.call("StopContainer", {1: container, 2: 10})
+        pod.call("StopContainer", {1: container, 2: int(10 * PATIENCE)})
         seen += [pod.status(container), sorted(pod.log(1))]
         pod.call("RemoveContainer", {1: container})
         return seen
@@ -185,11 +206,11 @@ def test_confinement(both: Any, scratch: Path) -> None:
     assert seen[2].count("Read-only file system") == 2
 
 
-@pytest.mark.needs("cgroup1")
 def test_update_and_statistics(both: Any) -> None:
     def observe(pod: Pod) -> Any:
         container = pod.start("sleep", "1000", linux={1: {4: 64 << 20}})
-        limit = ("cat", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+        script = limits_script("cat /sys/fs/cgroup/memory/memory.limit_in_bytes", "memory.max")
+        limit = ("sh", "-c", script)
         seen = [pod.exec(container, *limit)]
         pod.call("UpdateContainerResources", {1: container, 2: {4: 32 << 20}})
         seen.append(pod.exec(container, *limit))

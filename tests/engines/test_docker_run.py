@@ -8,7 +8,15 @@ from typing import Any, Callable
 
 import pytest
 
-from tests.engines.daemons import IMAGE, STATUS, WithRuntime, lacks_cgroup1, resource_capability
+from tests.engines.daemons import (
+    IMAGE,
+    STATUS,
+    WithRuntime,
+    limits_script,
+    resource_capability,
+    systemd_driver,
+    unified,
+)
 
 SHELL = ("sh", "-c")
 
@@ -17,6 +25,13 @@ def options(*args: str, script: str) -> Callable[[WithRuntime], Any]:
     """An observation: `docker run` with these options and a shell script."""
     return lambda docker: docker.run(*args, IMAGE, "sh", "-c", script)
 
+
+PARENT = "enginetest.slice" if systemd_driver() else "/enginetest"
+LINE = f"grep '{'' if unified() else 'pids'}' /proc/self/cgroup"
+OTHER_DEVICES = (
+    "mknod /a c 10 229; mknod /b c 10 230; for n in a b; do (: </$n) 2>&1 | grep -c permitted; done; "
+    "cat /sys/fs/cgroup/devices/devices.list 2>/dev/null | sort"
+)
 
 # Name, options, script, and a word that the output must have: so that equal is also right.
 RUNS: list[tuple[str, list[str], str, str]] = [
@@ -29,7 +44,7 @@ RUNS: list[tuple[str, list[str], str, str]] = [
     ("read-only paths", [], "echo 1 > /proc/sys/kernel/panic; echo b > /proc/sysrq-trigger; echo $?", "1"),
     ("limits of the process", [], "ulimit -a", "file size"),
     ("namespaces", [], "for n in ipc mnt net pid uts; do test -L /proc/self/ns/$n && echo $n; done", "uts"),
-    ("cgroup paths", [], "cut -d: -f2- /proc/self/cgroup | sort | sed 's,[0-9a-f]\\{64\\},ID,g'", "pids"),
+    ("cgroup paths", [], "cut -d: -f2- /proc/self/cgroup | sort | sed 's,[0-9a-f]\\{64\\},ID,g'", ":/"),
     ("tmpfs", ["--tmpfs", "/t:size=1m,mode=1700,uid=5"], "grep ' /t ' /proc/mounts; stat -c '%a %u' /t", "1700 5"),
     ("shm size", ["--shm-size", "8m"], "df -k /dev/shm | tail -1 | awk '{print $2}'", "8192"),
     ("read-only", ["--read-only"], "touch /x; echo $?; touch /dev/shm/x; echo $?", "Read-only"),
@@ -45,12 +60,16 @@ RUNS: list[tuple[str, list[str], str, str]] = [
     ("unconfined", ["--security-opt", "seccomp=unconfined"], STATUS, "Seccomp:\t0"),
     ("default profile", [], "unshare -U true; echo $?; mount -t tmpfs t /mnt; echo $?", "Operation not permitted"),
     ("device", ["--device", "/dev/zero:/dev/nought:r"], "head -c 3 /dev/nought | wc -c; echo x >/dev/nought", "3"),
-    ("device rule", ["--device-cgroup-rule", "c 10:229 rwm"], "cat /sys/fs/cgroup/devices/devices.list | sort", "c 10:229 rwm"),
+    ("device rule", ["--device-cgroup-rule", "c 10:229 rwm"], OTHER_DEVICES, "0\n1\n"),
     ("ulimit", ["--ulimit", "nofile=100:200", "--ulimit", "core=0"], "ulimit -Sn; ulimit -Hn; ulimit -c", "200"),
     ("sysctl", ["--sysctl", "kernel.msgmax=1234", "--sysctl", "net.ipv4.ip_forward=1"], "cat /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_forward", "1234"),
-    ("memory", ["-m", "32m", "--memory-swap", "64m", "--memory-reservation", "16m"], "cd /sys/fs/cgroup/memory; cat memory.limit_in_bytes memory.memsw.limit_in_bytes memory.soft_limit_in_bytes memory.oom_control 2>/dev/null | head -4", "33554432"),
-    ("CPUs", ["--cpus", "0.5", "--cpu-shares", "300", "--cpuset-cpus", "1"], "cd /sys/fs/cgroup; cat cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us cpu/cpu.shares cpuset/cpuset.cpus; nproc", "50000"),
-    ("number of processes", ["--pids-limit", "33"], "cat /sys/fs/cgroup/pids/pids.max", "33"),
+    ("memory", ["-m", "32m", "--memory-swap", "64m", "--memory-reservation", "16m"],
+     limits_script("cd /sys/fs/cgroup/memory; cat memory.limit_in_bytes memory.memsw.limit_in_bytes memory.soft_limit_in_bytes "
+                   "memory.oom_control 2>/dev/null | head -4", "memory.max memory.swap.max memory.low"), "33554432"),
+    ("CPUs", ["--cpus", "0.5", "--cpu-shares", "300", "--cpuset-cpus", "1"],
+     limits_script("cd /sys/fs/cgroup; cat cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us cpu/cpu.shares cpuset/cpuset.cpus",
+                   "cpu.max cpuset.cpus") + "; nproc", "50000"),
+    ("number of processes", ["--pids-limit", "33"], limits_script("cat /sys/fs/cgroup/pids/pids.max", "pids.max"), "33"),
     ("block I/O", ["--blkio-weight", "300"], "echo done", "done"),
     ("OOM score", ["--oom-score-adj", "500"], "cat /proc/self/oom_score_adj", "500"),
     ("init", ["--init"], "cat /proc/1/comm; sleep 0.1 & exit 4", "init"),
@@ -59,8 +78,8 @@ RUNS: list[tuple[str, list[str], str, str]] = [
     ("the host's ipc namespace", ["--ipc", "host"], "readlink /proc/self/ns/ipc", "ipc"),
     ("the host's network", ["--network", "host"], "readlink /proc/self/ns/net; ls /sys/class/net", "lo"),
     ("the host's uts namespace", ["--uts", "host"], "readlink /proc/self/ns/uts", "uts"),
-    ("private cgroup namespace", ["--cgroupns", "private"], "cat /proc/self/cgroup | cut -d: -f2- | sort", "pids"),
-    ("cgroup parent", ["--cgroup-parent", "/enginetest"], "grep pids /proc/self/cgroup | sed 's,[0-9a-f]\\{64\\},ID,;s,^[0-9]*,,'", "enginetest"),
+    ("private cgroup namespace", ["--cgroupns", "private"], "cat /proc/self/cgroup | cut -d: -f2- | sort", ":/"),
+    ("cgroup parent", ["--cgroup-parent", PARENT, "--cgroupns", "host"], LINE + " | sed 's,[0-9a-f]\\{64\\},ID,;s,^[0-9]*,,'", "enginetest"),
     ("signal as exit status", [], "kill -9 $$", ""),
     ("many lines", [], "seq 1 20000 | md5sum; seq 1 20000", "20000"),
 ]  # fmt: skip
@@ -68,8 +87,6 @@ RUNS: list[tuple[str, list[str], str, str]] = [
 
 @pytest.mark.parametrize(("name", "args", "script", "word"), RUNS, ids=[r[0] for r in RUNS])
 def test_run(same: Any, name: str, args: list[str], script: str, word: str) -> None:
-    if "/sys/fs/cgroup/" in script and lacks_cgroup1():
-        pytest.skip("looks into the files of cgroup v1")
     if name == "privileged" and not resource_capability():
         pytest.skip("this machine's root has no CAP_SYS_RESOURCE, which --privileged hands on")
     seen = same(options(*args, script=script))

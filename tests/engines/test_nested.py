@@ -14,8 +14,8 @@ from tests.engines.daemons import IMAGE, OURS, REFERENCE, Docker, WithRuntime
 SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc")
 SCRIPT = """
 set -e
-mount -o remount,rw /sys/fs/cgroup
-for mounted in /sys/fs/cgroup/*; do mount -o remount,rw,bind $mounted; done
+[ -e /sys/fs/cgroup/cgroup.controllers ] || mount -o remount,rw /sys/fs/cgroup
+for mounted in $(awk '$3 ~ /^cgroup/ {print $2}' /proc/mounts); do mount -o remount,rw,bind $mounted; done
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 cd /inner
 sed -i 's/"terminal": true/"terminal": false/; s/"sh"$/"sleep", "1000"/' config.json

@@ -7,12 +7,26 @@ import pwd
 import shutil
 import signal
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import pytest
 
-from tests.engines.daemons import IMAGE, OURS, REFERENCE, Daemon, Observation, call
+from tests.engines.daemons import (
+    CONFIGURATIONS,
+    IMAGE,
+    OURS,
+    PATIENCE,
+    REFERENCE,
+    Daemon,
+    Observation,
+    call,
+    limits_script,
+    pause,
+    resource_capability,
+    systemd_driver,
+)
 
 SHELL = ("sh", "-c")
 STATUS = "grep -E '^(Cap|NoNewPrivs|Seccomp:|Uid|Gid|Groups)' /proc/self/status"
@@ -31,15 +45,18 @@ class Podman(Daemon):
             f'[storage]\ndriver = "vfs"\ngraphroot = "{directory}/graph"\nrunroot = "{directory}/run"\n'
         )
         config = directory / "containers.conf"
-        given = Path(__file__).parents[2] / "contrib" / "engines" / "containers.conf"
-        text = given.read_text().replace("/usr/local/bin/runc", ours)
-        # Without CAP_SYS_RESOURCE limits cannot be raised, without a bus there is no systemd.
-        config.write_text(
-            text.replace("[engine]\n", '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
-                         f'tmp_dir = "{directory}/libpod"\n')
-            + f'{REFERENCE} = ["{reference}"]\n{OURS} = ["{ours}"]\n'
-            + '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]\nnetns = "none"\n'
-        )  # fmt: skip
+        text = (CONFIGURATIONS / "containers.conf").read_text().replace("/usr/local/bin/runc", ours)
+        manager = "systemd" if systemd_driver() else "cgroupfs"
+        text = text.replace(
+            "[engine]\n",
+            f'[engine]\ncgroup_manager = "{manager}"\nevents_logger = "file"\n'
+            f'tmp_dir = "{directory}/libpod"\n',
+        )
+        text += f'{REFERENCE} = ["{reference}"]\n[containers]\nnetns = "none"\n'
+        if not resource_capability():
+            # Podman raises them as far as it goes, and that needs the capability.
+            text += 'default_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]\n'
+        config.write_text(text)
         self.environment = {
             "CONTAINERS_STORAGE_CONF": str(storage),
             "CONTAINERS_CONF": str(config),
@@ -87,8 +104,13 @@ def ordinary_user() -> pwd.struct_passwd:
     return users[0]
 
 
+def managed(user: int) -> bool:
+    """Whether the user has a systemd of his own, that delegates cgroups to him."""
+    return systemd_driver() and os.path.exists(f"/run/user/{user}/bus")
+
+
 class RootlessPodman(Podman):
-    """The same as an ordinary user, with one id and without cgroups to write to."""
+    """The same as an ordinary user: with one id and without cgroups to write to, or with his systemd."""
 
     def __init__(self, directory: Path, ours: str, reference: str, user: int) -> None:
         # The user may be unable to look into the directory that the file was built in.
@@ -101,13 +123,25 @@ class RootlessPodman(Podman):
         for name in ("home", "runtime"):
             (directory / name).mkdir(mode=0o700)
         self.environment["HOME"] = str(directory / "home")
-        self.environment["XDG_RUNTIME_DIR"] = str(directory / "runtime")
+        if not managed(user):
+            self.environment["XDG_RUNTIME_DIR"] = str(directory / "runtime")
         for path in (directory, *directory.rglob("*")):
             os.chown(path, user, user)
 
     def __call__(self, *command: str, **options: Any) -> Observation:
-        ids = ("--reuid", str(self.user), "--regid", str(self.user), "--clear-groups")
-        return super().__call__("setpriv", *ids, *command, **options)
+        return super().__call__(*self.become(), *command, **options)
+
+    def become(self) -> list[str]:
+        """The beginning of a command line that is run as the user."""
+        if not managed(self.user):
+            ids = ["--reuid", str(self.user), "--regid", str(self.user), "--clear-groups"]
+            return ["setpriv", *ids]
+        variables = {**self.environment, "PATH": os.environ["PATH"]}
+        return [
+            "systemd-run", "--quiet", "--user", f"--machine={pwd.getpwuid(self.user).pw_name}@",
+            "--wait", "--pipe", "--collect", "--property=KillMode=process", "--working-directory=/",
+            *(f"--setenv={name}={value}" for name, value in variables.items()), "--",
+        ]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -152,6 +186,27 @@ def test_rootless(rootless: RootlessPodman) -> None:
     assert seen[0].status == 3 and seen[4].status == 4 and seen[8].out == "5\n", seen
 
 
+def test_rootless_limits(rootless: RootlessPodman) -> None:
+    """Limits, and their change, in the cgroups that the user's systemd makes."""
+    if not managed(rootless.user):
+        pytest.skip("needs cgroup v2 and an ordinary user with a systemd of his own")
+    show = limits_script("", "memory.max pids.max cpu.max")
+
+    def observe(podman: WithRuntime) -> Any:
+        limits = ("-m", "32m", "--pids-limit", "20", "--cpus", "0.5")
+        seen: list[Any] = [podman.run(*limits, IMAGE, *SHELL, show)]
+        podman("run", "-d", "--name", "c1", *limits, IMAGE, "sleep", "1000").ok()
+        seen += [podman("exec", "c1", *SHELL, f"{show}; cat /proc/self/cgroup")]
+        seen += [podman("pause", "c1").status, podman("unpause", "c1").status]
+        seen += [podman("stats", "--no-stream", "--format", "{{.MemLimit}}", "c1")]
+        return [*seen, podman("rm", "-f", "-t", "0", "c1").status]
+
+    expected = observe(WithRuntime(rootless, REFERENCE))
+    seen = observe(WithRuntime(rootless, OURS))
+    assert seen == expected
+    assert seen[0].out == f"{32 << 20}\n20\n50000 100000\n" and seen[4].out == f"{32 << 20}\n", seen
+
+
 @pytest.fixture
 def both(podman: Podman) -> Iterator[Both]:
     def clean() -> None:
@@ -174,7 +229,8 @@ RUNS: list[tuple[str, list[str], str, int]] = [
     ("process", [], STATUS, 0),
     ("no runtime named", ["--env", "A=1"], "echo $A; pwd", 0),
     ("limits", ["-m", "32m", "--pids-limit", "20", "--cpus", "0.5"],
-     "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes pids/pids.max cpu/cpu.cfs_quota_us", 0),
+     limits_script("cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes pids/pids.max cpu/cpu.cfs_quota_us",
+                   "memory.max pids.max cpu.max"), 0),
     ("init", ["--init"], "cat /proc/1/comm", 0),
     ("read-only", ["--read-only", "--tmpfs", "/t:size=64k"], "touch /t/x; touch /x", 1),
     ("systemd", ["--systemd", "always"], "mount | grep -c -E 'tmpfs|cgroup'; ls -d /run/lock", 0),
@@ -245,51 +301,146 @@ def test_life(both: Both) -> None:
     assert seen[0].status == 3 and seen[12].out == "exited 5\n", seen
 
 
-def test_pod(both: Both) -> None:
-    def observe(podman: WithRuntime) -> Any:
-        podman("pod", "create", "--name", "p1", "--infra-image", IMAGE, "--infra-command", "sleep 1000",
-               "--share", "ipc,uts,pid").ok()  # fmt: skip
-        podman("run", "-d", "--pod", "p1", "--name", "c1", IMAGE, "sleep", "1000").ok()
-        seen: list[Any] = [podman("pod", "ps", "--format", "{{.Status}} {{.NumberOfContainers}}")]
-        seen += [podman("exec", "c1", *SHELL, "hostname; ps -o args | grep -c '^sleep'")]
-        seen += [podman("pod", "pause", "p1").status, podman("pod", "unpause", "p1").status]
-        seen += [
-            podman("pod", "stop", "-t", "0", "p1").status,
-            podman("pod", "rm", "-f", "p1").status,
-        ]
-        return seen
-
-    assert both(observe)[0].out == "Running 2\n"
+def pod(podman: WithRuntime) -> Any:
+    """The life of a pod."""
+    podman("pod", "create", "--name", "p1", "--infra-image", IMAGE, "--infra-command", "sleep 1000",
+           "--share", "ipc,uts,pid").ok()  # fmt: skip
+    podman("run", "-d", "--pod", "p1", "--name", "c1", IMAGE, "sleep", "1000").ok()
+    seen: list[Any] = [podman("pod", "ps", "--format", "{{.Status}} {{.NumberOfContainers}}")]
+    seen += [podman("exec", "c1", *SHELL, "hostname; ps -o args | grep -c '^sleep'")]
+    seen += [podman("pod", "pause", "p1").status, podman("pod", "unpause", "p1").status]
+    seen += [podman("pod", "stop", "-t", "0", "p1").status]
+    return [*seen, podman("pod", "rm", "-f", "p1").status]
 
 
-def test_kube_play(both: Both, scratch: Path) -> None:
+def health(podman: WithRuntime) -> list[int]:
+    """Health checks that are started by hand."""
+    seen = []
+    for name, command in (("good", "true"), ("bad", "false")):
+        # "disable": no systemd timer.
+        podman("run", "-d", "--name", name, "--health-interval", "disable", "--health-cmd", command,
+               IMAGE, "sleep", "1000").ok()  # fmt: skip
+        seen.append(podman("healthcheck", "run", name).status)
+        podman("rm", "-f", "-t", "0", name).ok()
+    return seen
+
+
+def kube(scratch: Path, limits: str) -> Callable[[WithRuntime], Any]:
+    """What a container of `kube play` says of its limit."""
     manifest = scratch / "pod.yaml"
     manifest.write_text(
         "apiVersion: v1\nkind: Pod\nmetadata:\n  name: k1\nspec:\n  containers:\n  - name: one\n"
-        f"    image: {IMAGE}\n    imagePullPolicy: Never\n    command: [/bin/sleep, '1000']\n"
-        "    resources:\n      limits:\n        memory: 64Mi\n"
+        f"    image: {IMAGE}\n    imagePullPolicy: Never\n    command: [/bin/sleep, '1000']\n{limits}"
     )
+    show = limits_script("cat /sys/fs/cgroup/memory/memory.limit_in_bytes", "memory.max")
 
     def observe(podman: WithRuntime) -> Any:
         played = podman("kube", "play", "--network", "none", str(manifest))
-        return (played.status, podman("exec", "k1-one", "/bin/cat", "/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+        return (played.status, podman("exec", "k1-one", "/bin/sh", "-c", show),
                 podman("kube", "down", str(manifest)).status)  # fmt: skip
 
-    seen = both(observe)
-    assert seen[1].out == f"{64 << 20}\n"
+    return observe
+
+
+LIMITS = "    resources:\n      limits:\n        memory: 64Mi\n"
+
+
+def test_pod(both: Both) -> None:
+    assert both(pod)[0].out == "Running 2\n"
+
+
+def test_kube_play(both: Both, scratch: Path) -> None:
+    assert both(kube(scratch, LIMITS))[1].out == f"{64 << 20}\n"
 
 
 def test_health(both: Both) -> None:
+    assert both(health) == [0, 1]
+
+
+def test_rootless_pods(rootless: RootlessPodman, scratch: Path) -> None:
+    """Pods, kube play, health checks, --systemd and a build as an ordinary user."""
+    limited = managed(rootless.user)
+    play = kube(scratch, LIMITS if limited else "")
+    (scratch / "Dockerfile").write_text(f"FROM {IMAGE}\nRUN id -u > /uid\nCMD cat /uid\n")
+
     def observe(podman: WithRuntime) -> Any:
-        # "disable": no systemd timer; the check is run by hand.
-        seen = []
-        for name, command in (("good", "true"), ("bad", "false")):
-            podman("run", "-d", "--name", name, "--health-interval", "disable", "--health-cmd", command,
-                   IMAGE, "sleep", "1000").ok()  # fmt: skip
-            seen.append(podman("healthcheck", "run", name).status)
+        seen = [pod(podman), health(podman), play(podman)]
+        script = "mount | grep -c -E 'tmpfs|cgroup'; ls -d /run/lock"
+        seen += [podman.run("--systemd", "always", IMAGE, *SHELL, script)]
+        build = ("--network", "none", "--no-cache", "-t", "localhost/built", str(scratch))
+        seen += [podman("build", *build).status, podman.run("localhost/built")]
         return seen
 
-    assert both(observe) == [0, 1]
+    expected = observe(WithRuntime(rootless, REFERENCE))
+    seen = observe(WithRuntime(rootless, OURS))
+    assert seen == expected
+    assert seen[0][0].out == "Running 2\n" and seen[1] == [0, 1] and seen[2][0] == 0, seen
+    assert seen[2][1].out == f"{64 << 20}\n" or not limited, seen
+    assert seen[5].out == "0\n", seen
+
+
+INNER_TARGET = """
+[Unit]
+DefaultDependencies=no
+Wants=inner.service
+"""
+INNER_SERVICE = """
+[Unit]
+DefaultDependencies=no
+[Service]
+ExecStart=/bin/busybox sleep 1000
+MemoryMax=32M
+"""
+
+
+def test_systemd_inside(both: Both, scratch: Path) -> None:
+    """The host's systemd as the container's init: it makes cgroups below the container's, and stops."""
+    if not systemd_driver() or not os.path.exists("/usr/lib/systemd/systemd"):
+        pytest.skip("needs cgroup v2 and systemd")
+    (scratch / "default.target").write_text(INNER_TARGET)
+    (scratch / "inner.service").write_text(INNER_SERVICE)
+    binds = [f"-v={place}:{place}:ro" for place in ("/usr", "/lib", "/lib64")]
+
+    def observe(podman: WithRuntime) -> Any:
+        podman("run", "-d", "--name", "c1", "--systemd", "always", *binds,
+               f"-v={scratch}:/etc/systemd/system:ro", IMAGE, "/usr/lib/systemd/systemd").ok()  # fmt: skip
+        ask = ("exec", "c1", "/usr/bin/systemctl", "is-active", "inner.service")
+        deadline = time.monotonic() + 20 * PATIENCE
+        while podman(*ask).out != "active\n":
+            assert time.monotonic() < deadline, podman("logs", "c1")
+            pause(0.2)
+        show = "cd /sys/fs/cgroup/system.slice/inner.service; cat memory.max; wc -l < cgroup.procs"
+        seen: list[Any] = [podman("exec", "c1", *SHELL, show)]
+        seen += [podman("stop", "-t", str(int(10 * PATIENCE)), "c1").status]
+        return [
+            *seen,
+            podman("inspect", "-f", "{{.State.ExitCode}}", "c1"),
+            podman("rm", "c1").status,
+        ]
+
+    assert both(observe)[0].out == f"{32 << 20}\n1\n"
+
+
+def test_health_timer(podman: Podman, both: Both) -> None:
+    """Checks that systemd starts: a transient timer, which finds this Podman by the environment."""
+    if not os.environ.get("AFTER_REBOOT"):
+        pytest.skip("changes the environment of systemd, so only in the machine of tests/beds/vm")
+
+    def observe(podman: WithRuntime) -> Any:
+        podman("run", "-d", "--name", "c1", "--health-interval", "2s", "--health-retries", "1",
+               "--health-cmd", "echo checked; exit 1", IMAGE, "sleep", "1000").ok()  # fmt: skip
+        deadline = time.monotonic() + 20 * PATIENCE
+        while podman("inspect", "-f", "{{.State.Health.Status}}", "c1").out != "unhealthy\n":
+            assert time.monotonic() < deadline, podman("inspect", "c1").out
+            pause(0.2)
+        return podman("inspect", "-f", "{{(index .State.Health.Log 0).Output}}", "c1")
+
+    names = ("CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF")
+    call(["systemctl", "set-environment", *(f"{n}={podman.environment[n]}" for n in names)]).ok()
+    try:
+        assert both(observe).out == "checked\n\n"
+    finally:
+        call(["systemctl", "unset-environment", *names])
 
 
 def test_build(both: Both, scratch: Path) -> None:
@@ -302,8 +453,9 @@ def test_build(both: Both, scratch: Path) -> None:
     (scratch / "Failing").write_text(f"FROM {IMAGE}\nRUN exit 9\n")
 
     def observe(podman: WithRuntime) -> Any:
-        options = ["--runtime", podman.path, "--network", "none", "--ulimit", "nofile=1024:1024"]
-        options += ["--ulimit", "nproc=1000:1000", "--no-cache"]
+        options = ["--runtime", podman.path, "--network", "none", "--no-cache"]
+        if not resource_capability():
+            options += ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"]
         build = ("buildah", "bud", *options)
         done = podman.podman(*build, "-t", "localhost/built", str(scratch))
         failed = podman.podman(*build, "-f", str(scratch / "Failing"), str(scratch))
