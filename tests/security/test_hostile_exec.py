@@ -202,3 +202,24 @@ def test_a_deep_tree_to_copy_up(depth: int, bundle: Any) -> None:
     ), done
     assert done.returncode == 0 or "nested too deeply" in done.stderr or "Too many" in done.stderr
     assert not bundle.state()
+
+
+SECURITY = """
+#include <stdio.h>
+#include <sys/prctl.h>
+int main(void) {
+    printf("%d %d %d %d\\n", prctl(PR_GET_SECUREBITS), prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0),
+           prctl(PR_GET_KEEPCAPS), prctl(PR_GET_DUMPABLE));
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("new_privs", [True, False])
+@pytest.mark.parametrize("user", [0, 1000])
+def test_what_the_program_starts_with(user: int, new_privs: bool, way: str, bundle: Any) -> None:
+    """No securebits and no kept capabilities are left of the change of ids; it may be traced again."""
+    ways.static_program(SECURITY, bundle.rootfs / "security")
+    process = {"user": {"uid": user, "gid": user}, "noNewPrivileges": not new_privs}
+    done = ways.call(bundle, way, "/security", process=process)
+    assert done.stdout == f"0 {int(not new_privs)} 0 1\n", done

@@ -10,6 +10,7 @@ import os
 import pathlib
 import posix
 import signal
+import stat
 import struct
 from typing import Any, Iterator
 
@@ -310,6 +311,57 @@ def test_swaps_while_containers_start(kernel: str, bundle: Any, host: Host, swap
     done on joined paths gets out.
     """
     attack_by_swapping(bundle, host, STARTS, **KERNELS[kernel])
+
+
+@pytest.fixture
+def swapped_names(bundle: Any, host: Host) -> Iterator[None]:
+    """/proc, /sys and the image's own /dev/null are links half of the time."""
+    rootfs = bundle.rootfs
+    (rootfs / "secret").write_text("of the mask")
+    os.mknod(rootfs / "dev/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    (rootfs / "dev/link").symlink_to("/secret")
+    (rootfs / "proclink").symlink_to("../../host/proc")
+    assert naive(bundle, "proclink") == str(host.path / "proc")
+    (rootfs / "syslink").symlink_to(str(host.path / "sub"))
+    pid = posix.fork()
+    if pid == 0:
+        try:
+            swap_for_ever(
+                str(rootfs), [("proc", "proclink"), ("sys", "syslink"), ("dev/null", "dev/link")]
+            )
+        finally:
+            posix._exit(1)
+    yield
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize("what", ["proc and sys", "null"])
+def test_swaps_of_what_the_runtime_relies_on(
+    what: str, bundle: Any, host: Host, swapped_names: None
+) -> None:
+    """CVE-2023-27561, CVE-2025-31133 as races: what is mounted, and what masks, is what it seems.
+
+    Where it is a link by then the start fails; through the joined path (`naive`) the host's own
+    directory would be mounted on, and a mask would show the file that the link leads to.
+    """
+    mounts = bundle.config["mounts"]
+    bundle.config["root"]["readonly"] = False
+    if what == "null":
+        mounts[:] = []
+        # Nothing but the mask is in the way of the attack, then.
+        bundle.config["linux"].update(maskedPaths=["/etc/passwd"], readonlyPaths=[])
+    worked = 0
+    for _ in range(STARTS):
+        done = bundle.shell("cat /etc/passwd; cat /proc/self/status; exit 0")
+        assert "of the mask" not in done.stdout and "Traceback" not in done.stderr, done
+        if done.returncode == 0:
+            worked += 1
+            assert what != "null" or "root:" not in done.stdout
+            # The procfs moves with the directory that it is on, so /proc may be the link by now.
+            assert what == "null" or "CapEff" in done.stdout or "status" in done.stderr
+    host.verify()
+    assert worked, done.stderr
 
 
 @pytest.mark.slow
