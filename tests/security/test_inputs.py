@@ -6,7 +6,10 @@ open(2) for writing, which follows it.
 
 from __future__ import annotations
 
+import json
 import os
+import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +105,25 @@ def test_a_huge_document(verb: str, what: str, bundle: Any, scratch: Path) -> No
     assert done.returncode in (1, 255)
     assert "Traceback" not in done.stderr and 0 < len(done.stderr) < 10_000
     assert bool(bundle.state()) is (verb == "exec")
+
+
+def test_arbitrary_configs(bundle: Any) -> None:
+    """What the fuzz test does to the checks, done to the file: one line of error, nothing left.
+
+    The root file system is missing, so whatever is accepted fails in the end.
+    """
+    fuzz = pytest.importorskip("tests.unit.test_config_fuzz")
+    chance = random.Random(2024)
+    shutil.rmtree(bundle.rootfs)
+    for _ in range(60):
+        document = json.loads(fuzz.TEXT)
+        for _ in range(chance.randint(1, 4)):
+            place, new = chance.choice(fuzz.PLACES), chance.choice(fuzz.SPECIAL)
+            fuzz.mutate(document, place, chance.randint(0, 3), new)
+        document["root"] = {"path": "rootfs"}
+        (bundle.path / "config.json").write_text(json.dumps(document))
+        done = bundle.call("create", bundle.id)
+        assert done.returncode == 1 and done.stdout == "", (document, done)
+        assert "Traceback" not in done.stderr and "internal error" not in done.stderr, done
+        left = os.listdir(bundle.root) if bundle.root.exists() else []
+        assert [name for name in left if name != "~seccomp"] == [], (document, left)
