@@ -48,6 +48,23 @@ LACKING = (ENOSYS, EPERM)
 # The directory that holds the entries of /proc/self/fd, once it cannot be named by path any more.
 _places = -1
 
+kept: dict[str, int] = {}
+"""The config's procfs and sysfs by their places, while the rootfs is made.
+
+Who may rename their directories takes the mounts along: what is masked in them is looked up from here.
+"""
+
+
+def keep(place: str, covered_fd: int) -> None:
+    """Hold the mount that was just put on what `covered_fd` holds at `place`."""
+    kept[place] = top_of(covered_fd)
+
+
+def forget(place: str = "") -> None:
+    """Let go of those at `place` and beneath, which are about to be covered; "" of all."""
+    for held in [held for held in kept if (held + "/").startswith(place + "/")]:
+        posix.close(kept.pop(held))
+
 
 def place(fd: int) -> str:
     """The path by which mount(2) finds what `fd` holds."""

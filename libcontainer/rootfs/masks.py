@@ -46,6 +46,7 @@ def finish(spec: Any) -> None:
         propagate_root(root_fd, spec)
     finally:
         posix.close(root_fd)
+        attach.forget()
         attach.drop_places()
 
 
@@ -62,6 +63,10 @@ def _finish_readonly_mounts(root_fd: int, spec: Any) -> None:
 
 def _open_existing(root_fd: int, path: str) -> int:
     """The O_PATH fd of `path`, or -1 where there is nothing of that name."""
+    name = clean(path)
+    for place, fd in attach.kept.items():
+        if name.startswith(place + "/"):
+            root_fd, path = fd, name[len(place) :]
     try:
         return open_beneath(root_fd, path)
     except OSError as error:

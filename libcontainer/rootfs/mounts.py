@@ -168,6 +168,8 @@ def _new_filesystem(target: Target, mount: Any, options: MountOptions) -> None:
             source = mount.get("source") or kind
             flags = first_flags(mount, options)
             new_mount(target, fd, source, kind, flags=flags, data=data)
+        if kind in ("proc", "sysfs"):
+            attach.keep(clean(destination), fd)
         if (
             mount_fd >= 0
             or covered >= 0
@@ -298,7 +300,8 @@ def _bind(target: Target, source: str, destination: str, options: MountOptions, 
     try:
         fd, _ = open_mount_point(target, destination, _is_directory(source_fd))
         try:
-            check_proc(target, target.place_of(fd), "", source_fd)
+            place = target.place_of(fd)
+            check_proc(target, place, "", source_fd)
             if detached:
                 libc.move_mount(source_fd, fd)
             else:
@@ -316,6 +319,8 @@ def _bind(target: Target, source: str, destination: str, options: MountOptions, 
         if options.changes_bind():
             attach.set_bind_flags(source_fd, options)
         finish_mount(source_fd, options)
+        if place in ("/proc", "/sys"):
+            attach.kept[place] = posix.dup(source_fd)
     finally:
         posix.close(source_fd)
 
@@ -370,6 +375,7 @@ def _real_directory(target: Target, destination: str, kind: str) -> int:
 
 def check_proc(target: Target, place: str, kind: str, source_fd: int = -1) -> None:
     """Raise Error for a mount on /proc that is no procfs, or beneath it and not emulated there."""
+    attach.forget(place)
     if place != "/proc" and not place.startswith("/proc/"):
         return
     path = target.path + place
