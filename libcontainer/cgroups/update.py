@@ -32,6 +32,9 @@ def update(manager: Manager, before: dict[str, Any], changes: dict[str, Any]) ->
     one value, those already written get their former ones back before the error is raised.
     """
     changes = {name: value for name, value in changes.items() if value and name != "devices"}
+    if (changes.get("memory") or {}).get("limit") == 0:
+        # What Docker sends for a limit that stays; as a limit it would be none for the swap's to exceed.
+        changes["memory"] = {**changes["memory"], "limit": None}
     after = merged(before, changes)
     _settle(after, changes)
     written = {name: after[name] for name in changes if name in after}

@@ -73,7 +73,7 @@ RUNS: list[tuple[str, list[str], str, str]] = [
     ("block I/O", ["--blkio-weight", "300"], "echo done", "done"),
     ("OOM score", ["--oom-score-adj", "500"], "cat /proc/self/oom_score_adj", "500"),
     ("init", ["--init"], "cat /proc/1/comm; sleep 0.1 & exit 4", "init"),
-    ("privileged", ["--privileged"], f"{STATUS}; ls /dev | wc -l; grep -c ' ro,' /proc/mounts; mount -t tmpfs t /mnt && echo mounted", "mounted"),
+    ("privileged", ["--privileged"], f"{STATUS}; ls /dev | wc -l; grep -c ' ro,' /proc/mounts; mount -t tmpfs t /tmp && echo mounted", "mounted"),
     ("the host's pid namespace", ["--pid", "host"], "readlink /proc/self/ns/pid; test -d /proc/2 && cat /proc/2/comm", "pid"),
     ("the host's ipc namespace", ["--ipc", "host"], "readlink /proc/self/ns/ipc", "ipc"),
     ("the host's network", ["--network", "host"], "readlink /proc/self/ns/net; ls /sys/class/net", "lo"),

@@ -489,6 +489,23 @@ def test_updates_of_memory_and_swap_in_both_directions(bundle: Any) -> None:
     assert read(bundle, size) == value("9223372036854771712", "max")
 
 
+def test_an_update_with_zeros_keeps_the_limits(bundle: Any) -> None:
+    """As Docker sends it for `docker update --cpus 0.3`."""
+    limit(bundle, memory={"limit": 64 * MiB, "swap": 128 * MiB})
+    bundle.start()
+    size = value("memory.limit_in_bytes", "memory.max")
+    changes = {
+        "memory": {"limit": 0, "reservation": 0, "kernel": 0},
+        "cpu": {"shares": 0, "quota": 30000, "period": 100000},
+    }
+    for _ in range(2):
+        done = bundle.call("update", "-r", "-", bundle.id, input=json.dumps(changes))
+        assert done.returncode == 0, done
+        assert read(bundle, size) == str(64 * MiB)
+    done = bundle.call("update", "--memory", "32M", bundle.id)
+    assert done.returncode == 0, done
+
+
 def test_an_update_that_fails_changes_nothing(bundle: Any) -> None:
     limit(bundle, memory={"limit": 64 * MiB}, pids={"limit": 20}, cpu={"shares": 512})
     bundle.start()
