@@ -161,14 +161,20 @@ def set_bind_flags(mount_fd: int, options: MountOptions) -> None:
     """Give a bind mount the flags that its options ask for.
 
     Flags that are locked because the mount came from another user namespace stay where the
-    options do not clear them by name; where they do, this fails with EPERM.
+    options do not clear them by name; where they do, this raises Error.
     """
     try:
-        _setattr_bind_flags(mount_fd, options)
+        try:
+            _setattr_bind_flags(mount_fd, options)
+        except OSError as error:
+            if error.errno != ENOSYS:
+                raise
+            _remount_bind(mount_fd, options)
     except OSError as error:
-        if error.errno != ENOSYS:
+        if error.errno != EPERM:
             raise
-        _remount_bind(mount_fd, options)
+        told = "operation not permitted (what a user namespace has locked stays set)"
+        raise Error(f"cannot change the flags: {told}") from None
 
 
 def _setattr_bind_flags(mount_fd: int, options: MountOptions) -> None:

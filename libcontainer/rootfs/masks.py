@@ -101,7 +101,13 @@ def mask_paths(root_fd: int, paths: Any, label: str) -> None:
     """
     if not paths:
         return
-    null = posix.open("/dev/null", posix.O_PATH | posix.O_CLOEXEC)
+    if "/" in paths:
+        # A mount on it would hide nothing from those whose root it is.
+        raise Error("can't mask path /: it is the root")
+    try:
+        null = posix.open("/dev/null", posix.O_PATH | posix.O_CLOEXEC)
+    except OSError as error:
+        raise Error(f"can't mask paths: open {reason(error)}") from error
     empty = -1
     masked = set()
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import posix
 from _stat import S_IMODE, S_ISDIR, S_ISLNK
-from errno import EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR
+from errno import EINVAL, ELOOP, ENODEV, ENOENT, ENOSYS, ENOTDIR
 
 from libc_bindings import mounts as libc
 from libc_bindings.paths import PROC_SUPER_MAGIC, fstatfs_type
@@ -224,6 +224,9 @@ def new_mount(target: Target, fd: int, source: str, kind: str, *, flags: int, da
     try:
         libc.mount(source, attach.place(fd), kind, flags, data or None)
     except OSError as error:
+        if error.errno == ENODEV:
+            words = f'no such device (the kernel has no file system "{kind}")'
+            raise Error(f"mount: {words}") from error
         if error.errno not in (EINVAL, ELOOP):
             raise
         words = _explanation(kind, source, flags, data)

@@ -11,11 +11,11 @@ import pytest
 
 MAPPING = [{"containerID": 0, "hostID": 100000, "size": 65536}]
 
-# Every call that mount(2) can stand in for, and the one that Linux 5.2 to 5.11 lack.
+# Every call that mount(2) and openat(2) can stand in for, and the one that Linux 5.6 to 5.11 lack.
 OLD_KERNELS: dict[str, tuple[str, ...]] = {
     "new": (),
     "5.11": ("mount_setattr",),
-    "4.18": ("mount_setattr", "open_tree", "move_mount", "fsopen"),
+    "4.18": ("mount_setattr", "open_tree", "move_mount", "fsopen", "openat2"),
 }
 
 

@@ -88,6 +88,19 @@ def test_null_that_is_something_else(bundle: Bundle) -> None:
     assert "container's /dev/null is invalid" in bundle.refused()
 
 
+def test_the_root_cannot_be_masked(any_kernel: Bundle) -> None:
+    any_kernel.linux["maskedPaths"] = ["/"]
+    assert "can't mask path /: it is the root" in any_kernel.refused()
+
+
+def test_no_null_to_mask_with(bundle: Bundle) -> None:
+    own = bundle.path / "own"
+    own.mkdir()
+    bundle.without_mounts("/dev")
+    bundle.mount("/dev", own, "bind")
+    assert "can't mask paths: open /dev/null: no such file or directory" in bundle.refused()
+
+
 def test_readonly_root(any_kernel: Bundle) -> None:
     any_kernel.config["root"]["readonly"] = True
     result = any_kernel.run("touch /new")

@@ -560,3 +560,32 @@ def test_a_cgroup_namespace_starts_at_the_containers_cgroup(bundle: Any) -> None
     lines = bundle.output("cat /proc/self/cgroup").split()
     for line in lines:
         assert line.split(":", 2)[2] == "/", line
+
+
+@pytest.mark.parametrize(
+    ("setting", "fault"),
+    [
+        (
+            {"closID": "guaranteed"},
+            "linux.intelRdt: intelRdt is specified in config, but Intel RDT is not",
+        ),
+        ({"enableMonitoring": True}, "linux.intelRdt: intelRdt is specified in config, but"),
+        ({"closID": "a/b"}, "linux.intelRdt.closID: invalid intelRdt.ClosID"),
+        ({"memBwSchema": "L3:0=f"}, "linux.intelRdt.memBwSchema: "),
+        ({"l3CacheSchema": 7}, "linux.intelRdt.l3CacheSchema: must be a string"),
+        (
+            {"schemata": ["MB:0=10\nL3:0=f"]},
+            "linux.intelRdt.schemata[0]: must not contain a line break",
+        ),
+    ],
+)
+def test_classes_of_service_are_refused(bundle: Any, setting: Any, fault: str) -> None:
+    """What they do is tested in tests/unit/test_intelrdt.py: few machines have them."""
+    if os.path.exists("/sys/fs/resctrl/schemata") and "is specified" in fault:
+        pytest.skip("this machine has resctrl")
+    bundle.config["linux"]["intelRdt"] = setting
+    done = bundle.run()
+    assert done.returncode == 1
+    assert fault in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert leftovers(bundle) == []

@@ -175,14 +175,16 @@ def test_console_socket_of_create(bundle: Bundle, receiver: Receiver) -> None:
     assert b"here" in read_all(master)
 
 
-def test_console_socket_of_exec(bundle: Bundle, receiver: Receiver) -> None:
-    bundle.config["process"]["consoleSize"] = {"height": 21, "width": 42}
-    bundle.start()
-    script = "tty; stty size"
-    done = bundle.exec("sh", "-c", script, options=("-t", "-d", "--console-socket", receiver.path))
+@pytest.mark.parametrize("way", [ways.EXEC, ways.PROCESS])
+def test_console_socket_of_exec(bundle: Bundle, receiver: Receiver, way: str) -> None:
+    size = {"consoleSize": {"height": 21, "width": 42}}
+    options = ("-t", "-d", "--console-socket", receiver.path)
+    done = ways.shell(bundle, way, "tty; stty size", size, options=options)
     assert done.returncode == 0, done
     payload, (master,) = receiver.take()
-    assert payload in read_all(master)
+    shown = read_all(master)
+    assert payload in shown
+    assert b"21 42" in shown
 
 
 def test_console_belongs_to_the_user(bundle: Bundle, receiver: Receiver) -> None:

@@ -31,7 +31,8 @@ def call(
         bundle.start()
         path = bundle.path / "process.json"
         path.write_text(json.dumps({**plain, **(process or {}), "args": list(program)}))
-        return bundle.call("exec", "--process", str(path), bundle.id, **more)
+        options = more.pop("options", ())
+        return bundle.call("exec", *options, "--process", str(path), bundle.id, **more)
     if way == EXEC:
         bundle.start()
         bundle.config["process"].update(process or {})
