@@ -356,7 +356,8 @@ def find_program(name: str, environ: dict[bytes, bytes]) -> bytes:
         if fault:
             raise Error(f'exec: "{name}": stat {name}: {posix.strerror(fault).lower()}')
         return encoded
-    for directory in (environ.get(b"PATH") or b"").split(b":"):
+    directories = environ.get(b"PATH")
+    for directory in directories.split(b":") if directories else ():
         path = (directory or b".") + b"/" + encoded
         if _not_executable(path):
             continue

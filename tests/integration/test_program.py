@@ -77,8 +77,12 @@ def test_not_found(bundle: Bundle, way: str) -> None:
     fails(bundle, way, "nosuch", 'exec: "nosuch": executable file not found in $PATH')
 
 
-def test_no_path(bundle: Bundle, way: str) -> None:
-    fails(bundle, way, "sh", 'exec: "sh": executable file not found in $PATH', env=["A=b"])
+@pytest.mark.parametrize("variable", ["A=b", "PATH="])
+def test_no_path(bundle: Bundle, way: str, variable: str) -> None:
+    """Nor is the program looked for in the directory, as it is for an empty element."""
+    place(bundle, "program")
+    fault = 'exec: "program": executable file not found in $PATH'
+    fails(bundle, way, "program", fault, env=[variable])
 
 
 @pytest.mark.parametrize("path", ["bin", "/nowhere:bin", "bin:/bin", ":/nowhere", ".:/bin"])
