@@ -24,6 +24,9 @@ _KEYED = {
     "priorities": ("name",),
 }
 
+_ZEROS = ("burst", "idle", "swappiness")
+"""Properties of memory and cpu to which zero is not the same as nothing."""
+
 
 def update(manager: Manager, before: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Merge `changes` over `before` (both as linux.resources), enforce them, return the outcome.
@@ -32,9 +35,12 @@ def update(manager: Manager, before: dict[str, Any], changes: dict[str, Any]) ->
     one value, those already written get their former ones back before the error is raised.
     """
     changes = {name: value for name, value in changes.items() if value and name != "devices"}
-    if (changes.get("memory") or {}).get("limit") == 0:
-        # What Docker sends for a limit that stays; as a limit it would be none for the swap's to exceed.
-        changes["memory"] = {**changes["memory"], "limit": None}
+    for name in ("memory", "cpu"):
+        if name in changes:
+            # Zero is what Docker sends for a limit that stays. As a limit it would be none for the swap's
+            # to exceed, nor for the next period's quota to go with.
+            kept = {key: v for key, v in changes[name].items() if v or v is False or key in _ZEROS}
+            changes[name] = kept
     after = merged(before, changes)
     _settle(after, changes)
     written = {name: after[name] for name in changes if name in after}

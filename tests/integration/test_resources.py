@@ -504,6 +504,10 @@ def test_an_update_with_zeros_keeps_the_limits(bundle: Any) -> None:
         assert read(bundle, size) == str(64 * MiB)
     done = bundle.call("update", "--memory", "32M", bundle.id)
     assert done.returncode == 0, done
+    # Nor is the quota forgotten.
+    assert bundle.call("update", "--cpu-quota", "0", bundle.id).returncode == 0
+    assert bundle.call("update", "--cpu-period", "90000", bundle.id).returncode == 0
+    assert read(bundle, value("cpu.cfs_quota_us", "cpu.max")) == value("30000", "30000 90000")
 
 
 def test_an_update_that_fails_changes_nothing(bundle: Any) -> None:
