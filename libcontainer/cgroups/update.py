@@ -37,8 +37,8 @@ def update(manager: Manager, before: dict[str, Any], changes: dict[str, Any]) ->
     changes = {name: value for name, value in changes.items() if value and name != "devices"}
     for name in ("memory", "cpu"):
         if name in changes:
-            # Zero is what Docker sends for a limit that stays. As a limit it would be none for the swap's
-            # to exceed, nor for the next period's quota to go with.
+            # Zero is what Docker sends for a limit that stays. As a limit it would be none for the
+            # swap's to exceed, nor for the next period's quota to go with.
             kept = {key: v for key, v in changes[name].items() if v or v is False or key in _ZEROS}
             changes[name] = kept
     after = merged(before, changes)
