@@ -5,7 +5,8 @@
 #   tests/run.sh PART… [-- ARGS]    only these parts; ARGS go to pytest
 #
 # Parts: lint unit integration security bench cgroup2 systemd engines. All but lint and unit need root;
-# what the machine cannot run is skipped with the reason. What is missing is installed (with apt, and
+# `systemd` is a virtual machine; what it runs can be chosen: tests/run.sh systemd -- tests/engines -k docker.
+# What the machine cannot run is skipped with the reason. What is missing is installed (with apt, and
 # with pip into build/testvenv), and said.
 set -eu
 
@@ -86,7 +87,7 @@ for part in $parts; do
             tests/beds/vm/run.sh tests/systemd/test_legacy.py tests/integration/test_cgroups_v1.py || status=1
         ;;
     engines)
-        install_debian docker.io containerd podman buildah
+        install_debian docker.io tini containerd podman buildah catatonit
         # For containerd's CRI; without it those tests are skipped.
         "$venv/bin/pip" install -qq --disable-pip-version-check "grpcio>=1.60" || say "no grpcio"
         folders="$folders tests/engines"

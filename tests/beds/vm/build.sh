@@ -11,7 +11,7 @@ mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 packages="systemd-sysv dbus dbus-user-session libpam-systemd udev kmod linux-image-amd64 initramfs-tools
     python3 python3-pytest busybox-static libseccomp2 jq iproute2 uidmap strace gcc libc6-dev
     apparmor apparmor-utils procps psmisc sudo socat bats criu runc crun
-    docker.io containerd podman fuse-overlayfs slirp4netns ca-certificates"
+    docker.io containerd podman buildah fuse-overlayfs slirp4netns catatonit tini ca-certificates python3-grpcio"
 
 mkdir -p "$out"
 tree=$out/tree
@@ -41,7 +41,7 @@ install -m 755 "$bed/guest" "$tree/usr/local/sbin/bed"
 cp "$bed/bed.service" "$tree/etc/systemd/system/"
 chroot "$tree" systemctl -q enable bed.service
 chroot "$tree" systemctl -q disable docker.service docker.socket containerd.service podman.service podman.socket \
-    apt-daily.timer apt-daily-upgrade.timer e2scrub_reap.service e2scrub_all.timer 2>/dev/null || true
+    podman-restart.service podman-auto-update.timer apt-daily.timer apt-daily-upgrade.timer e2scrub_reap.service e2scrub_all.timer 2>/dev/null || true
 chroot "$tree" useradd --create-home --uid 2000 --shell /bin/bash rootless
 mkdir -p "$tree/var/lib/systemd/linger" "$tree/etc/systemd/system/user@.service.d" "$tree/etc/systemd/journald.conf.d"
 touch "$tree/var/lib/systemd/linger/rootless"

@@ -31,12 +31,23 @@ if ! cat "$bed/build.sh" "$bed/guest" "$bed/bed.service" | cmp -s - "$image/made
     "$bed/build.sh" "$image"
 fi
 
+accelerator=tcg,thread=multi
+patience=10
+# A /dev/kvm that is there may still not work, as in some virtual machines: some refuse at once, others
+# (that do without the processor's help) never get any kernel of ours to its first line.
+if grep -qwE 'vmx|svm' /proc/cpuinfo && (echo quit | qemu-system-x86_64 -machine q35 -accel kvm -cpu max -display none -nic none -S -monitor stdio) \
+    >/dev/null 2>&1; then
+    accelerator=kvm
+    patience=1
+fi
+
 work=$root/build/vm
 mkdir -p "$work"
+rm -f "$work/after-reboot"
 cp -f "${RUNC:-$root/dist/runc}" "$work/runc"
 {
     # For the tests the file is where the README puts it.
-    echo "export RUNC=/usr/local/bin/runc"
+    echo "export RUNC=/usr/local/bin/runc PATIENCE=$patience"
     if [ "${1-}" = -c ]; then
         echo "$2"
     else
@@ -53,14 +64,7 @@ cp -f "${RUNC:-$root/dist/runc}" "$work/runc"
     fi
 } >"$work/command"
 
-accelerator=tcg,thread=multi
-# A /dev/kvm that is there may still not work, as in some virtual machines: some refuse at once, others
-# (that do without the processor's help) never get any kernel of ours to its first line.
-if grep -qwE 'vmx|svm' /proc/cpuinfo && (echo quit | qemu-system-x86_64 -machine q35 -accel kvm -cpu max -display none -nic none -S -monitor stdio) \
-    >/dev/null 2>&1; then
-    accelerator=kvm
-fi
-set -- -machine q35 -accel "$accelerator" -cpu max -smp 2 -m "${VM_MEMORY:-2048}" -no-reboot -display none \
+set -- -machine q35 -accel "$accelerator" -cpu max -smp 2 -m "${VM_MEMORY:-2048}" -display none \
     -kernel "$image/vmlinuz" -initrd "$image/initrd.img" \
     -drive "file=$image/disk.img,format=raw,if=virtio,snapshot=on" -nic none \
     -chardev "file,id=console,path=$work/console.log" -serial chardev:console \
@@ -77,5 +81,7 @@ TMPDIR=$work qemu-system-x86_64 "$@" \
     -append "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=1 apparmor=1 security=apparmor$shares ${VM_APPEND-}" \
     </dev/null | tee "$log"
 status=$(sed -n 's/^vm: status \([0-9]*\).*/\1/p' "$log" | tail -n 1)
+# What failed before a reboot has failed.
+grep -q '^vm: reboot, status [1-9]' "$log" && status=1
 [ -n "$status" ] || say "the machine ended without a word; its console: $work/console.log"
 exit "${status:-1}"
