@@ -40,7 +40,7 @@ def create(root: str, container_id: str, bundle: str, **options: Any) -> None:
     try:
         _let_go(creation)
     except BaseException:
-        _undo(creation)
+        undo(creation)
         raise
     creation.channel.close()
 
@@ -55,20 +55,34 @@ def run(root: str, container_id: str, bundle: str, **options: Any) -> int:
     from libcontainer import supervise
 
     creation = _create(root, container_id, chosen)
-    made = creation.container
     try:
         relay = supervise.terminal_relay(creation.terminal)
     except BaseException:
-        _undo(creation)
+        undo(creation)
         raise
     try:
         _start(creation)
+    except BaseException:
+        supervise.restore_terminal(relay)
+        raise
+    return see_through(creation, relay)
+
+
+def see_through(creation: Creation, relay: Any) -> int:
+    """Wait in the foreground for the container's end and delete it, unless it is to be kept.
+
+    Returns the exit status. `relay` is supervise.terminal_relay()'s.
+    """
+    from libcontainer import supervise
+
+    made = creation.container
+    try:
         made.unlock()
         status = supervise.wait(creation.pid, relay)
         log.debug(f"host: the program has ended, exit status {status}")
     finally:
         supervise.restore_terminal(relay)
-    if not chosen.keep:
+    if not creation.options.keep:
         try:
             container.delete_ended(made)
             log.debug("host: the container is deleted")
@@ -100,7 +114,7 @@ def _start(creation: Creation) -> None:
         log.debug("host: the program runs")
         container.run_hooks(made, "poststart", state.RUNNING)
     except BaseException:
-        _undo(creation)
+        undo(creation)
         raise
     if creation.options.detach:
         container.pass_on_ready(made, socket, creation.pid)
@@ -110,21 +124,9 @@ def _start(creation: Creation) -> None:
 
 def _create(root: str, container_id: str, options: Options) -> Creation:
     """The steps of `create`, in order."""
-    spec, bundle, rootless_cgroups = preparation.load(options)
-    preparation.check_terminal(spec, options)
-    if not options.detach:
-        from libcontainer import supervise
-
-        # From here on signals wait until there is a process that they can be forwarded to.
-        supervise.hold_signals()
-        if not options.no_subreaper:
-            attributes.prctl(attributes.PR_SET_CHILD_SUBREAPER, 1)
-    made = state.reserve(root, container_id)
-    creation = Creation(made, spec, options)
+    creation, bundle, rootless_cgroups = begin(root, container_id, options)
+    made, spec = creation.container, creation.spec
     try:
-        # What cannot be had must be known before anything is made.
-        creation.manager = preparation.cgroup_manager(container_id, spec, options, rootless_cgroups)
-        log.debug("host: the id is reserved, the cgroup chosen")
         prep = preparation.prepare(creation, bundle)
         log.debug("host: all that init needs is looked up and open")
         made.data = preparation.first_state(
@@ -136,9 +138,34 @@ def _create(root: str, container_id: str, options: Options) -> Creation:
         _make_init(creation, prep)
         _accompany(creation, prep)
     except BaseException:
-        _undo(creation)
+        undo(creation)
         raise
     return creation
+
+
+def begin(root: str, container_id: str, options: Options) -> tuple[Creation, str, bool]:
+    """Read and check the config, reserve the id, choose the cgroup; `restore` begins so too.
+
+    Returns, besides, the absolute bundle and whether cgroups may be out of reach.
+    """
+    spec, bundle, rootless_cgroups = preparation.load(options)
+    preparation.check_terminal(spec, options)
+    if not options.detach:
+        from libcontainer import supervise
+
+        # From here on signals wait until there is a process that they can be forwarded to.
+        supervise.hold_signals()
+        if not options.no_subreaper:
+            attributes.prctl(attributes.PR_SET_CHILD_SUBREAPER, 1)
+    creation = Creation(state.reserve(root, container_id), spec, options)
+    try:
+        # What cannot be had must be known before anything is made.
+        creation.manager = preparation.cgroup_manager(container_id, spec, options, rootless_cgroups)
+    except BaseException:
+        undo(creation)
+        raise
+    log.debug("host: the id is reserved, the cgroup chosen")
+    return creation, bundle, rootless_cgroups
 
 
 def _make_init(creation: Creation, prep: init.Preparation) -> None:
@@ -323,7 +350,7 @@ def _stage_record(creation: Creation) -> None:
     made.stage()
 
 
-def _undo(creation: Creation) -> None:
+def undo(creation: Creation) -> None:
     """Remove all that a failed step and those before it made; keeps the first error the one told."""
     made = creation.container
     if creation.pid:

@@ -18,7 +18,7 @@ _NAMESPACES = "cgroup ipc mount network pid time user uts"
 
 # Annotations of a config that change what happens on the host. Whoever lets others write
 # annotations has to filter these; a name that ends in a dot stands for all that begin with it.
-_UNSAFE_ANNOTATIONS = ["bundle", "org.systemd.property."]
+_UNSAFE_ANNOTATIONS = ["bundle", "org.systemd.property.", "org.criu.config"]
 
 
 def features() -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _annotations() -> dict[str, str]:
     found = libseccomp()
     return {
         **({"io.github.seccomp.libseccomp.version": found} if found else {}),
-        "org.opencontainers.runc.checkpoint.enabled": "false",
+        "org.opencontainers.runc.checkpoint.enabled": "true",
         "org.opencontainers.runc.commit": version.commit(),
         "org.opencontainers.runc.version": version.RUNC_VERSION,
     }

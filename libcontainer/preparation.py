@@ -221,9 +221,9 @@ def prepare(creation: Creation, bundle: str) -> init.Preparation:
         from libcontainer.rootfs import cgroup_mounts, copyup, filesystems  # noqa: F401
     prep.sets = process.capability_sets(proc)
     prep.cgroup = creation.manager.view(prep.plan.has(kernel.CLONE_NEWCGROUP))
-    _add_notify_socket(creation)
+    add_notify_socket(creation)
     prep.sources = rootfs.open_sources(spec, bundle)
-    prep.console = _console(creation)
+    prep.console = console(creation)
     creation.agent = inheritance.connect_agent(prep.filter, linux)
     prep.fifo = _make_fifo(made)
     return prep
@@ -237,7 +237,7 @@ def _listen_fds() -> int:
     return int(count[:9]) if count.isdigit() else 0
 
 
-def _console(creation: Creation) -> int:
+def console(creation: Creation) -> int:
     """Where init has to send its pty's master."""
     if not creation.spec["process"].get("terminal"):
         return -1
@@ -249,7 +249,8 @@ def _console(creation: Creation) -> int:
     return theirs
 
 
-def _add_notify_socket(creation: Creation) -> None:
+def add_notify_socket(creation: Creation) -> None:
+    """Give the container a NOTIFY_SOCKET of its own where the caller has one."""
     path = posix.environ.get(b"NOTIFY_SOCKET")
     if path:
         from libcontainer import notify
@@ -303,13 +304,20 @@ def first_state(
         "rootless": posix.geteuid() != 0,
         "cgroup_paths": manager.paths,
         "namespace_paths": {},
-        "external_descriptors": [],
+        "external_descriptors": _streams(spec),
         "cgroup": manager.to_state(),
     }
     notify = posix.environ.get(b"NOTIFY_SOCKET")
     if notify:
         data["notify_socket"] = notify.decode("utf-8", "surrogateescape")
     return data
+
+
+def _streams(spec: Any) -> list[str]:
+    """What stdio is, for `checkpoint`; a terminal's is the container's own."""
+    if spec["process"].get("terminal"):
+        return []
+    return [posix.readlink("/proc/self/fd/%d" % fd) for fd in (0, 1, 2)]
 
 
 def has_new_user_namespace(linux: Any) -> bool:

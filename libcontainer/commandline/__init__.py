@@ -98,6 +98,12 @@ _PRESERVE: Option = (
     "pass N more file descriptors on, after stdio and those of $LISTEN_FDS",
 )
 _DETACH: Option = ("detach d", FLAG, "", "return as soon as the process runs")
+_NO_SUBREAPER: Option = (
+    "no-subreaper",
+    FLAG,
+    "",
+    "leave orphaned processes to the system's init",
+)
 _FORMAT: Option = ("format f", TEXT, "FORMAT", "'table' or 'json'")
 
 _CREATE: tuple[Option, ...] = (
@@ -114,7 +120,7 @@ _RUN: tuple[Option, ...] = (
     *_CREATE,
     _DETACH,
     ("keep", FLAG, "", "keep the container after its process has exited"),
-    ("no-subreaper", FLAG, "", "leave orphaned processes to the system's init"),
+    _NO_SUBREAPER,
 )
 
 _EXEC: tuple[Option, ...] = (
@@ -140,6 +146,56 @@ _EXEC: tuple[Option, ...] = (
     _PRESERVE,
     ("cgroup", TEXTS, "[CONTROLLER:]PATH", "run in this existing cgroup below the container's"),
     ("ignore-paused", FLAG, "", "do not refuse a paused container"),
+)
+
+_IMAGES: Option = ("image-path", TEXT, "DIR", "where the image is (default: ./checkpoint)")
+_WORK: Option = ("work-path", TEXT, "DIR", "where criu writes its log (default: beside the image)")
+_CRIU: tuple[Option, ...] = (
+    ("tcp-established", FLAG, "", "allow open TCP connections"),
+    ("ext-unix-sk", FLAG, "", "allow unix sockets that lead out of the container"),
+    ("shell-job", FLAG, "", "allow a session and a terminal that are the caller's"),
+    ("file-locks", FLAG, "", "allow file locks"),
+    (
+        "manage-cgroups-mode",
+        TEXT,
+        "MODE",
+        "what criu does about cgroups: soft (default), full, strict, ignore",
+    ),
+    ("empty-ns", TEXTS, "NAMESPACE", "leave the properties of this namespace out: 'network'"),
+    ("lazy-pages", FLAG, "", "fetch memory when it is touched, with criu lazy-pages"),
+    ("auto-dedup", FLAG, "", "drop from earlier images what is in the later one"),
+)
+
+_CHECKPOINT: tuple[Option, ...] = (
+    _IMAGES,
+    _WORK,
+    (
+        "parent-path",
+        TEXT,
+        "DIR",
+        "earlier --pre-dump, relative to the image: dump what changed since",
+    ),
+    ("leave-running", FLAG, "", "do not stop and delete the container"),
+    ("tcp-skip-in-flight", FLAG, "", "leave out TCP connections that are not accepted yet"),
+    ("link-remap", FLAG, "", "allow files that were deleted while they are open"),
+    ("status-fd", NUMBER, "FD", "write a zero byte to FD when lazy pages can be fetched"),
+    ("page-server", TEXT, "ADDRESS:PORT", "send memory to, or with --lazy-pages offer it at"),
+    ("pre-dump", FLAG, "", "dump the memory only, and leave the container running"),
+    *_CRIU,
+)
+
+_RESTORE: tuple[Option, ...] = (
+    _CONSOLE,
+    _IMAGES,
+    _WORK,
+    _BUNDLE,
+    _DETACH,
+    _PID_FILE,
+    _NO_SUBREAPER,
+    ("no-pivot", FLAG, "", ""),
+    ("lsm-profile", TEXT, "TYPE:NAME", "run under this profile, such as apparmor:web"),
+    ("lsm-mount-context", TEXT, "CONTEXT", "SELinux context of mounts that have one"),
+    *_CRIU,
 )
 
 _UPDATE: tuple[Option, ...] = (
@@ -185,6 +241,7 @@ _UPDATE: tuple[Option, ...] = (
 )
 
 VERBS: dict[str, Verb] = {
+    "checkpoint": Verb("write a running container to files", _CHECKPOINT),
     "create": Verb("create a container that waits for `start`", _CREATE),
     "delete": Verb(
         "remove what is left of a container",
@@ -216,6 +273,7 @@ VERBS: dict[str, Verb] = {
     ),
     "pause": Verb("stop all processes of a container for a while"),
     "ps": Verb("show the processes in a container", (_FORMAT,), most=None, passes=True),
+    "restore": Verb("run a container from what `checkpoint` wrote", _RESTORE),
     "resume": Verb("let the processes of a paused container run on"),
     "run": Verb("create a container, start it and wait for its end", _RUN),
     "spec": Verb(
@@ -236,6 +294,7 @@ DEFAULTS: dict[str, object] = {
     "interval": 5.0,
     "log-format": "text",
     "rootless": "auto",
+    "status-fd": -1,
 }
 
 

@@ -19,6 +19,7 @@ runs it as the container "web1", a name of your choice that no other container o
 _ID = "<container-id>"
 
 ARGUMENTS = {
+    "checkpoint": _ID,
     "create": _ID,
     "delete": _ID,
     "events": _ID,
@@ -28,6 +29,7 @@ ARGUMENTS = {
     "list": "",
     "pause": _ID,
     "ps": _ID + " [ps options]",
+    "restore": _ID,
     "resume": _ID,
     "run": _ID,
     "spec": "",
@@ -42,6 +44,11 @@ its config.json. If that asks for a terminal (`process.terminal`) and runc does 
 foreground, --console-socket says where to send the terminal."""
 
 DESCRIPTIONS = {
+    "checkpoint": """
+Writes all processes of a running container, with their memory, to files from which `runc restore`
+makes them go on: later, after a reboot, on another host. The container is deleted then, unless it
+is to go on running. The host's criu does the work (criu.org); what went wrong is told in its
+log, dump.log. The files of the root file system and of volumes are not part of the image.""",
     "create": """
 Makes everything that the container consists of: namespaces, cgroup, mounts, security settings.
 Its process is not run yet: that is what `runc start` does, at any time later."""
@@ -75,6 +82,11 @@ Freezes all processes of the container, as if time stood still for them, until `
     "ps": """
 Shows the processes of the container with their pids on the host. The table is the host's `ps`,
 cut down to those lines; options after the id are handed to it (default: -ef).""",
+    "restore": """
+Makes a container of the bundle and lets the processes that `runc checkpoint` wrote go on in it. As
+with `runc run`, runc stays in the foreground until its end, or returns at once with --detach. The
+bundle has to be the container's; criu's log is restore.log. To restore into another cgroup, both
+`checkpoint` and `restore` need --manage-cgroups-mode ignore.""",
     "resume": """
 Lets all processes of the container run on from where `runc pause` stopped them.""",
     "run": """
@@ -100,6 +112,9 @@ annotations. The pid of a stopped container is 0.""",
 }
 
 EXAMPLES = {
+    "checkpoint": """
+# runc checkpoint --image-path /srv/saved/web1 web1
+# runc restore -d --image-path /srv/saved/web1 --bundle /srv/web web1""",
     "create": """
 # cd /srv/web && runc create web1
 # runc start web1""",
@@ -126,6 +141,8 @@ EXAMPLES = {
     "ps": """
 # runc ps web1
 # runc ps web1 -o pid,rss,args""",
+    "restore": """
+# runc restore -d --image-path /srv/saved/web1 --bundle /srv/web web1""",
     "resume": """
 # runc resume web1""",
     "run": """

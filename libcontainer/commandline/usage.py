@@ -301,6 +301,8 @@ def default_of(option: Option) -> str:
     first = option[0].split()[0]
     if first == "interval":
         return " (default: 5s)"
+    if first == "status-fd":
+        return ""
     default = "/run/runc" if first == "root" else defaults((option,))[first]
     return ' (default: "%s")' % default if default else ""
 

@@ -52,7 +52,7 @@ def make_devices(root_fd: int, spec: Any, bind: bool) -> None:
     umask = posix.umask(0)
     parents: dict[str, int] = {}
     try:
-        for device in _devices(spec):
+        for device in devices_of(spec):
             try:
                 _make_device(root_fd, parents, device, bind)
             except OSError as error:
@@ -110,7 +110,7 @@ def _is_ours(spec: Any) -> bool:
     return True
 
 
-def _devices(spec: Any) -> list[Any]:
+def devices_of(spec: Any) -> list[Any]:
     """The default devices that the config does not list itself, then the config's."""
     listed = (spec.get("linux") or {}).get("devices") or []
     paths = {device["path"] for device in listed}
