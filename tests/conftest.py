@@ -5,6 +5,7 @@ RUNC names another runtime to test (by default dist/runc, which tests/run.sh bui
 
 from __future__ import annotations
 
+import functools
 import glob
 import json
 import os
@@ -26,6 +27,14 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 
+@functools.lru_cache(None)
+def criu_works() -> bool:
+    """Whether there is a criu that understands this kernel."""
+    if not shutil.which("criu"):
+        return False
+    return subprocess.run(["criu", "check"], capture_output=True, check=False).returncode == 0
+
+
 def lacking(thing: str) -> str:
     """Why this machine has not `thing` (see the marker `needs` in pyproject.toml); "" if it has."""
     checks = {
@@ -36,6 +45,7 @@ def lacking(thing: str) -> str:
         "systemd": lambda: os.path.isdir("/run/systemd/system"),
         "seccomp": lambda: bool(glob.glob("/usr/lib*/**/libseccomp.so.2*", recursive=True)),
         "userns": lambda: os.path.exists("/proc/self/ns/user"),
+        "criu": lambda: criu_works(),
         "timens": lambda: os.path.exists("/proc/self/ns/time"),
     }
     if thing.startswith("program:"):

@@ -43,13 +43,13 @@ def restore(
     `settings`, `images`, `work` as for checkpoint(); `options` are preparation.Options's. In the
     foreground also wait, delete, and return the exit status. On a failure nothing is left.
     """
+    images_fd = criu.open_directory(images)
+    streams = _read_descriptors(images_fd, images)
+    posix.close(images_fd)
     version = criu.version()
     for name in ("lsm_profile", "lsm_mount_context"):
         if name in settings and version < 31600:
             raise Error(f"--{name.replace('_', '-')} requires at least CRIU 3.16")
-    images_fd = criu.open_directory(images)
-    streams = _read_descriptors(images_fd, images)
-    posix.close(images_fd)
     chosen = Options(bundle, **options)
     # What is open by now is closed in there, as the caller's.
     begun, bundle, rootless = creation.begin(root, container_id, chosen)
