@@ -23,13 +23,19 @@ if TYPE_CHECKING:
 NOTE = "made by contrib/completion/generate.py from runc's own table of options: do not edit"
 
 # What stands after an option with this metavar.
-WORDS = {"WHEN": "true false auto"}
+WORDS = {
+    "WHEN": "true false auto",
+    "MODE": "soft full strict ignore",
+    "NAMESPACE": "network",
+}
 FILES = ("FILE", "SOCKET")
 SIGNALS = "HUP INT QUIT KILL USR1 USR2 TERM CONT STOP WINCH"
 
 # The verbs whose first argument is the id of a container that exists.
 WITH_ID = [
-    name for name, verb in VERBS.items() if verb.least == 1 and name not in ("create", "run")
+    name
+    for name, verb in VERBS.items()
+    if verb.least == 1 and name not in ("create", "restore", "run")
 ]
 
 

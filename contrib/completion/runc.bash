@@ -15,6 +15,7 @@ _runc_ids() {
 
 _runc_options_of() {
     case $1 in
+    checkpoint) echo "--image-path --work-path --parent-path --leave-running --tcp-skip-in-flight --link-remap --status-fd --page-server --pre-dump --tcp-established --ext-unix-sk --shell-job --file-locks --manage-cgroups-mode --empty-ns --lazy-pages --auto-dedup --help -h" ;;
     create) echo "--bundle -b --console-socket --pidfd-socket --pid-file --no-pivot --no-new-keyring --preserve-fds --help -h" ;;
     delete) echo "--force -f --help -h" ;;
     events) echo "--interval --stats --help -h" ;;
@@ -23,6 +24,7 @@ _runc_options_of() {
     list) echo "--format -f --quiet -q --help -h" ;;
     pause) echo "--help -h" ;;
     ps) echo "--format -f --help -h" ;;
+    restore) echo "--console-socket --image-path --work-path --bundle -b --detach -d --pid-file --no-subreaper --lsm-profile --lsm-mount-context --tcp-established --ext-unix-sk --shell-job --file-locks --manage-cgroups-mode --empty-ns --lazy-pages --auto-dedup --help -h" ;;
     resume) echo "--help -h" ;;
     run) echo "--bundle -b --console-socket --pidfd-socket --pid-file --no-pivot --no-new-keyring --preserve-fds --detach -d --keep --no-subreaper --help -h" ;;
     spec) echo "--bundle -b --rootless --help -h" ;;
@@ -40,6 +42,13 @@ _runc_value_of() {
     --log-format) _runc_words "text json" ;;
     --root) _runc_compgen -d -- "$cur" ;;
     --rootless) _runc_words "true false auto" ;;
+    --image-path) _runc_compgen -d -- "$cur" ;;
+    --work-path) _runc_compgen -d -- "$cur" ;;
+    --parent-path) _runc_compgen -d -- "$cur" ;;
+    --status-fd) : ;;
+    --page-server) : ;;
+    --manage-cgroups-mode) _runc_words "soft full strict ignore" ;;
+    --empty-ns) _runc_words "network" ;;
     --bundle|-b) _runc_compgen -d -- "$cur" ;;
     --console-socket) _runc_compgen -f -- "$cur" ;;
     --pidfd-socket) _runc_compgen -f -- "$cur" ;;
@@ -56,6 +65,8 @@ _runc_value_of() {
     --cap|-c) : ;;
     --cgroup) : ;;
     --format|-f) _runc_words "table json" ;;
+    --lsm-profile) : ;;
+    --lsm-mount-context) : ;;
     --resources|-r) _runc_compgen -f -- "$cur" ;;
     --blkio-weight) : ;;
     --cpu-period) : ;;
@@ -89,7 +100,7 @@ _runc() {
     done
     for ((i = 1; i < ${#words[@]}; i++)); do
         case ${words[i]} in
-        --additional-gids|--apparmor|--blkio-weight|--bundle|--cap|--cgroup|--console-socket|--cpu-burst|--cpu-idle|--cpu-period|--cpu-quota|--cpu-rt-period|--cpu-rt-runtime|--cpu-share|--cpuset-cpus|--cpuset-mems|--cwd|--env|--format|--interval|--kernel-memory|--kernel-memory-tcp|--l3-cache-schema|--log|--log-format|--mem-bw-schema|--memory|--memory-reservation|--memory-swap|--pid-file|--pidfd-socket|--pids-limit|--preserve-fds|--process|--process-label|--resources|--root|--rootless|--user|-b|-c|-e|-f|-g|-p|-r|-u)
+        --additional-gids|--apparmor|--blkio-weight|--bundle|--cap|--cgroup|--console-socket|--cpu-burst|--cpu-idle|--cpu-period|--cpu-quota|--cpu-rt-period|--cpu-rt-runtime|--cpu-share|--cpuset-cpus|--cpuset-mems|--cwd|--empty-ns|--env|--format|--image-path|--interval|--kernel-memory|--kernel-memory-tcp|--l3-cache-schema|--log|--log-format|--lsm-mount-context|--lsm-profile|--manage-cgroups-mode|--mem-bw-schema|--memory|--memory-reservation|--memory-swap|--page-server|--parent-path|--pid-file|--pidfd-socket|--pids-limit|--preserve-fds|--process|--process-label|--resources|--root|--rootless|--status-fd|--user|--work-path|-b|-c|-e|-f|-g|-p|-r|-u)
             [[ ${words[i]} == --root && -z $verb ]] && root=(--root "${words[i + 1]}")
             i=$((i + 1))
             ;;
@@ -102,20 +113,20 @@ _runc() {
 
     COMPREPLY=()
     case $prev in
-    --additional-gids|--apparmor|--blkio-weight|--bundle|--cap|--cgroup|--console-socket|--cpu-burst|--cpu-idle|--cpu-period|--cpu-quota|--cpu-rt-period|--cpu-rt-runtime|--cpu-share|--cpuset-cpus|--cpuset-mems|--cwd|--env|--format|--interval|--kernel-memory|--kernel-memory-tcp|--l3-cache-schema|--log|--log-format|--mem-bw-schema|--memory|--memory-reservation|--memory-swap|--pid-file|--pidfd-socket|--pids-limit|--preserve-fds|--process|--process-label|--resources|--root|--rootless|--user|-b|-c|-e|-f|-g|-p|-r|-u)
+    --additional-gids|--apparmor|--blkio-weight|--bundle|--cap|--cgroup|--console-socket|--cpu-burst|--cpu-idle|--cpu-period|--cpu-quota|--cpu-rt-period|--cpu-rt-runtime|--cpu-share|--cpuset-cpus|--cpuset-mems|--cwd|--empty-ns|--env|--format|--image-path|--interval|--kernel-memory|--kernel-memory-tcp|--l3-cache-schema|--log|--log-format|--lsm-mount-context|--lsm-profile|--manage-cgroups-mode|--mem-bw-schema|--memory|--memory-reservation|--memory-swap|--page-server|--parent-path|--pid-file|--pidfd-socket|--pids-limit|--preserve-fds|--process|--process-label|--resources|--root|--rootless|--status-fd|--user|--work-path|-b|-c|-e|-f|-g|-p|-r|-u)
         _runc_value_of "$prev"
         return
         ;;
     esac
     case $verb:$count:$cur in
     :0:-*) _runc_words "--debug --log --log-format --root --rootless --systemd-cgroup --help -h --version -v" ;;
-    :0:* | help:0:*) _runc_words "create delete events exec kill list pause ps resume run spec start state update features help" ;;
+    :0:* | help:0:*) _runc_words "checkpoint create delete events exec kill list pause ps restore resume run spec start state update features help" ;;
     exec:[1-9]*:* | ps:[1-9]*:*) _runc_compgen -f -- "$cur" ;;
     *:*:-*) _runc_words "$(_runc_options_of "$verb")" ;;
     kill:1:*) _runc_words "HUP INT QUIT KILL USR1 USR2 TERM CONT STOP WINCH" ;;
     *:0:*)
         case $verb in
-        delete|events|exec|kill|pause|ps|resume|start|state|update) _runc_ids ;;
+        checkpoint|delete|events|exec|kill|pause|ps|resume|start|state|update) _runc_ids ;;
         esac
         ;;
     esac

@@ -103,12 +103,12 @@ def restored_mounts(spec: Any, bundle: str, cgroup: Any) -> list[dict[str, str]]
     Missing mount points are made as by `run`. `cgroup` is the manager's view. Raises Error.
     """
     binds = _binds(spec)
-    found = [
-        {"key": place, "val": f"{bundle}/{mount['source']}"}
-        if mount["source"][:1] != "/"
-        else {"key": place, "val": mount["source"]}
-        for place, mount in zip(_make_mount_points(spec, bundle), binds)
-    ]
+    found = []
+    for place, mount in zip(_make_mount_points(spec, bundle), binds):
+        source = mount["source"]
+        # criu looks for it in mountinfo, where there is no "." and no "..".
+        source = clean(source if source[:1] == "/" else f"{bundle}/{source}")
+        found.append({"key": place, "val": source})
     if cgroup.version == 1 and not has_cgroup_namespace(spec):
         for mount in spec.get("mounts") or ():
             if mount.get("type") == "cgroup":

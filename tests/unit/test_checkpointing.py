@@ -111,13 +111,13 @@ def test_what_is_refused(verb: str, given: dict[str, Any], message: str) -> None
 def test_the_quoted_log(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [f"line {number}" for number in range(1, 31)]
     lines[1] = lines[9] = lines[11] = lines[29] = "Error (x)"
-    log = tmp_path / "dump.log"
-    log.write_text("\n".join(lines) + "\n")
+    file = tmp_path / "dump.log"
+    file.write_text("\n".join(lines) + "\n")
     told: list[str] = []
     monkeypatch.setattr(log, "warning", told.append)
-    criu.quote_log(str(log))
+    criu.quote_log(str(file))
     numbers = [line.partition(":")[0] for line in told]
-    assert numbers[0] == f'--- Quoting "{log}"'
+    assert numbers[0] == f'--- Quoting "{file}"'
     expected = "1 2 ... 5 6 7 8 9 10 11 12 ... 25 26 27 28 29 30 ---"
     assert numbers[1:] == expected.split()
 

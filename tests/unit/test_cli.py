@@ -123,6 +123,8 @@ def test_both_readers_agree() -> None:
         ("-root /r state x", "state", ["x"], {}),
         ("run x -d --bundle b", "run", ["x"], {"detach": True, "bundle": "b"}),
         ("run -b=b -d=false x", "run", ["x"], {"detach": False, "bundle": "b"}),
+        ("checkpoint --status-fd=5 x", "checkpoint", ["x"], {"status-fd": 5, "pre-dump": False}),
+        ("restore x -b b", "restore", ["x"], {"bundle": "b", "manage-cgroups-mode": ""}),
         ("delete x --force", "delete", ["x"], {"force": True}),
         ("delete -- --force", "delete", ["--force"], {"force": False}),
         ("exec x ls -t --env", "exec", ["x", "ls", "-t", "--env"], {"tty": False, "env": []}),

@@ -52,7 +52,8 @@ cp -f "${RUNC:-$root/dist/runc}" "$work/runc"
         echo "$2"
     else
         files="tests/systemd tests/integration/test_cgroups_v2.py tests/integration/test_resources.py
-            tests/integration/test_lsm.py tests/integration/test_netdevices.py"
+            tests/integration/test_lsm.py tests/integration/test_netdevices.py
+            tests/integration/test_checkpoint.py"
         for argument in "$@"; do
             case $argument in tests/*) files= ;; esac
         done
