@@ -59,12 +59,9 @@ def start_counting(bundle: Bundle) -> None:
     bundle.config["process"]["args"] = ["sh", "-c", COUNT]
     bundle.write()
     # criu dumps no files from outside of the container.
-    quiet = {
-        "stdin": subprocess.DEVNULL,
-        "stdout": subprocess.DEVNULL,
-        "stderr": subprocess.DEVNULL,
-    }
-    subprocess.run(bundle.command("run", "-d", bundle.id), cwd=bundle.path, check=True, **quiet)
+    null = subprocess.DEVNULL
+    command = bundle.command("run", "-d", bundle.id)
+    subprocess.run(command, cwd=bundle.path, check=True, stdin=null, stdout=null, stderr=null)
     wait_until((bundle.rootfs / "count").exists)
 
 

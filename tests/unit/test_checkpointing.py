@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from libcontainer import log
 from libcontainer.checkpointing import criu, external, protocol
 from libcontainer.commandline import VERBS, defaults
 from libcontainer.commandline.criu import settings
