@@ -13,6 +13,7 @@ from sys import byteorder
 
 from libc_bindings import mounts
 from libc_bindings import namespaces as kernel
+from libc_bindings.paths import read_file
 from libcontainer import hooks, log
 from libcontainer.checkpointing import protocol
 from libcontainer.errors import Error, reason
@@ -45,13 +46,17 @@ _LONGEST_MESSAGE = 10 * 4096
 _CONTEXT = 5
 
 
+class FailedError(Error):
+    """criu gave up; why, its log tells."""
+
+
 def version() -> int:
     """The version of the host's criu, as 31701 for 3.17.1.  Raises Error where it cannot be used."""
     try:
-        told = ask({"type": VERSION})["version"]
+        told = ask({"type": VERSION}).get("version", {})
     except Error as error:
         raise Error(f"CRIU version check failed: {error}") from None
-    found: int = told["major_number"] * 10000 + told["minor_number"] * 100
+    found: int = told.get("major_number", 0) * 10000 + told.get("minor_number", 0) * 100
     # A build out of git is on its way to the next version.
     found += 100 if told.get("gitid") else told.get("sublevel", 0)
     if found < _OLDEST:
@@ -105,13 +110,13 @@ def ask(
         response = _converse(ours, notify)
     except OSError as error:
         # EPIPE, ECONNRESET: it is gone.
-        raise Error(f"criu: {reason(error)}") from None
+        raise FailedError(f"criu: {reason(error)}") from None
     finally:
         # The end of the conversation is what criu ends by.
         ours.close()
         status = exit_status(posix.waitpid(pid, 0)[1])
     if status and request["type"] in (DUMP, RESTORE):
-        raise Error(f"criu failed: exit status {status}")
+        raise FailedError(f"criu failed: exit status {status}")
     return response
 
 
@@ -162,12 +167,12 @@ def _converse(socket: Any, notify: Notify | None) -> dict[str, Any]:
             if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
                 fd = int.from_bytes(rights[:4], byteorder)
         if not data:
-            raise Error("criu: unexpected EOF")
+            raise FailedError("criu: unexpected EOF")
         response = protocol.decode("response", data)
         kind = response.get("type", 0)
         if not response.get("success"):
             number = response.get("cr_errno", 0)
-            raise Error(f"criu failed: type {_NAMES.get(kind, kind)} errno {number}")
+            raise FailedError(f"criu failed: type {_NAMES.get(kind, kind)} errno {number}")
         if kind != NOTIFY:
             return response
         script = response.get("notify", {})
@@ -203,19 +208,11 @@ def config_file(spec: Any) -> dict[str, str]:
 def quote_log(path: str) -> None:
     """Warn with the lines of criu's log that tell an error, each with some lines before it."""
     try:
-        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+        lines = read_file(path).decode("utf-8", "replace").split("\n")
     except OSError as error:
         log.warning(f"open {path}: {reason(error)}")
         return
-    text = b""
-    while True:
-        chunk = posix.read(fd, 1 << 20)
-        if not chunk:
-            break
-        text += chunk
-    posix.close(fd)
     shown = 0
-    lines = text.decode("utf-8", "replace").split("\n")
     for number, line in enumerate(lines, 1):
         if "Error" not in line:
             continue

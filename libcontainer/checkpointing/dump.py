@@ -91,7 +91,7 @@ def checkpoint(
     request = {"type": criu.PRE_DUMP if pre_dump else criu.DUMP, "opts": options}
     try:
         criu.ask(request, notify)
-    except Error:
+    except criu.FailedError:
         criu.quote_log(f"{work or images}/{_LOG}")
         raise
     if pre_dump or settings.get("leave_running"):

@@ -11,6 +11,7 @@ from _stat import S_ISDIR
 
 from libc_bindings import mounts as libc
 from libc_bindings import namespaces as kernel
+from libc_bindings.paths import read_all, read_file
 from libcontainer import jsonio, namespaces, rootfs
 from libcontainer.errors import Error, reason
 from libcontainer.paths import open_beneath
@@ -85,8 +86,8 @@ def _cgroup_mounts(spec: Any, pid: int) -> list[str]:
     """Where parts of cgroup v1's hierarchies are mounted: without a cgroup namespace, the host's."""
     if has_cgroup_namespace(spec):
         return []
-    with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as mountinfo:
-        lines = [line.split(" ") for line in mountinfo]
+    mounts = read_file(f"/proc/{pid}/mountinfo").decode("utf-8", "surrogateescape")
+    lines = [line.split(" ") for line in mounts.splitlines()]
     return [fields[4] for fields in lines if fields[fields.index("-") + 1] == "cgroup"]
 
 
@@ -154,13 +155,7 @@ def _make_mount_points(spec: Any, bundle: str) -> list[str]:
             posix.write(writer, jsonio.dumps(answer).encode("utf-8", "surrogateescape"))
             posix._exit(0)
     posix.close(writer)
-    text = b""
-    while True:
-        chunk = posix.read(reader, 65536)
-        if not chunk:
-            break
-        text += chunk
-    posix.close(reader)
+    text = read_all(reader)
     posix.waitpid(pid, 0)
     places = jsonio.loads(text, "the mount points") if text else "the process for it was killed"
     if isinstance(places, str):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posix
 
 from libc_bindings import namespaces as kernel
+from libc_bindings.paths import read_file
 from libcontainer import (
     container,
     creation,
@@ -54,6 +55,8 @@ def restore(
     # What is open by now is closed in there, as the caller's.
     begun, bundle, rootless = creation.begin(root, container_id, chosen)
     made = begun.container
+    if (begun.spec.get("linux") or {}).get("intelRdt"):
+        log.warning("linux.intelRdt does not hold: a restored container is in no group of resctrl")
     relay = None
     try:
         preparation.add_notify_socket(begun)
@@ -68,7 +71,7 @@ def restore(
         restoration = _Restoration(begun, bundle, version, directories)
         try:
             restoration.run(settings, streams)
-        except Error:
+        except criu.FailedError:
             criu.quote_log(f"{work or images}/{_LOG}")
             raise
         pid_files.tell(begun.pid, chosen.pid_file, "", b"")
@@ -176,10 +179,11 @@ class _Restoration:
             where = f"{error.filename}: {reason(error)}"
             raise Error(f"unable to apply cgroup configuration: {where}") from None
         roots = []
-        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as lines:
-            for line in lines:
-                _, controllers, path = line.rstrip("\n").split(":", 2)
-                roots += [{"ctrl": name, "path": path} for name in controllers.split(",")]
+        for line in (
+            read_file(f"/proc/{pid}/cgroup").decode("utf-8", "surrogateescape").splitlines()
+        ):
+            _, controllers, path = line.split(":", 2)
+            roots += [{"ctrl": name, "path": path} for name in controllers.split(",")]
         self.options["cg_root"] = roots
 
     def notify(self, script: str, pid: int, fd: int) -> None:
