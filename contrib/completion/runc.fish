@@ -36,7 +36,7 @@ complete -c runc -n '__fish_seen_subcommand_from checkpoint' -l leave-running -d
 complete -c runc -n '__fish_seen_subcommand_from checkpoint' -l tcp-skip-in-flight -d 'leave out TCP connections that are not accepted yet'
 complete -c runc -n '__fish_seen_subcommand_from checkpoint' -l link-remap -d 'allow files that were deleted while they are open'
 complete -c runc -n '__fish_seen_subcommand_from checkpoint' -l status-fd -x -d 'write a zero byte to FD when lazy pages can be fetched'
-complete -c runc -n '__fish_seen_subcommand_from checkpoint' -l page-server -x -d 'page server that takes the memory, or with --lazy-pages hands it out'
+complete -c runc -n '__fish_seen_subcommand_from checkpoint' -l page-server -x -d 'where memory is sent to, or with --lazy-pages fetched'
 complete -c runc -n '__fish_seen_subcommand_from checkpoint' -l pre-dump -d 'dump the memory only, and leave the container running'
 complete -c runc -n '__fish_seen_subcommand_from checkpoint' -l tcp-established -d 'allow open TCP connections'
 complete -c runc -n '__fish_seen_subcommand_from checkpoint' -l ext-unix-sk -d 'allow unix sockets that lead out of the container'

@@ -179,7 +179,7 @@ _CHECKPOINT: tuple[Option, ...] = (
     ("tcp-skip-in-flight", FLAG, "", "leave out TCP connections that are not accepted yet"),
     ("link-remap", FLAG, "", "allow files that were deleted while they are open"),
     ("status-fd", NUMBER, "FD", "write a zero byte to FD when lazy pages can be fetched"),
-    ("page-server", TEXT, "ADDRESS:PORT", "page server that takes the memory, or with --lazy-pages hands it out"),
+    ("page-server", TEXT, "ADDRESS:PORT", "where memory is sent to, or with --lazy-pages fetched"),
     ("pre-dump", FLAG, "", "dump the memory only, and leave the container running"),
     *_CRIU,
 )
