@@ -146,55 +146,17 @@ def create_options(command: Command) -> dict[str, Any]:
 
 def checkpoint(command: Command, root: str) -> int:
     """runc checkpoint."""
-    from libcontainer.commandline.criu import settings
+    from libcontainer.commandline import criu
 
-    options, chosen = command.options, settings(command.options)
-    warn_of_rootless()
-    from libcontainer.checkpointing import dump
-
-    dump.checkpoint(
-        root,
-        command.arguments[0],
-        chosen,
-        absolute(options["image-path"] or "checkpoint"),
-        work=options["work-path"] and absolute(options["work-path"]),
-        parent=options["parent-path"],
-        pre_dump=options["pre-dump"],
-        status_fd=options["status-fd"],
-    )
+    criu.checkpoint(command, root)
     return 0
 
 
 def restore(command: Command, root: str) -> int:
     """runc restore: the exit status is the container's."""
-    from libcontainer.commandline.criu import settings
+    from libcontainer.commandline import criu
 
-    options, chosen = command.options, settings(command.options)
-    warn_of_rootless()
-    from libcontainer.checkpointing import restore as restoration
-
-    return restoration.restore(
-        root,
-        command.arguments[0],
-        options["bundle"],
-        chosen,
-        absolute(options["image-path"] or "checkpoint"),
-        work=options["work-path"] and absolute(options["work-path"]),
-        detach=options["detach"],
-        no_subreaper=options["no-subreaper"],
-        console_socket=options["console-socket"],
-        pid_file=options["pid-file"] and absolute(options["pid-file"]),
-        rootless=command.settings["rootless"],
-        systemd_cgroup=command.settings["systemd-cgroup"],
-    )
-
-
-def warn_of_rootless() -> None:
-    """As runc: criu may do it for ordinary users, but nobody has seen to that."""
-    from libcontainer.cgroups.hierarchies import in_user_namespace
-
-    if posix.geteuid() != 0 or in_user_namespace():
-        log.warning("runc checkpoint is untested with rootless containers")
+    return criu.restore(command, root)
 
 
 def create(command: Command, root: str) -> int:

@@ -31,22 +31,32 @@ class Verb:
     """What the command line of one verb consists of.
 
     `least` and `most` bound the number of arguments (`most` None: no bound). A verb that hands
-    arguments on to another program (`passes`) reads no options after its first argument.
+    arguments on to another program (`passes`) reads no options after its first argument. Options of
+    rare verbs are a name in criu.py, which the others do not load.
     """
 
     def __init__(
         self,
         summary: str,
-        options: tuple[Option, ...] = (),
+        options: tuple[Option, ...] | str = (),
         least: int = 1,
         most: int | None = 1,
         passes: bool = False,
     ) -> None:
         self.summary = summary
-        self.options = options
+        self._options = options
         self.least = least
         self.most = most
         self.passes = passes
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """The verb's own options."""
+        if isinstance(self._options, str):
+            from libcontainer.commandline import criu
+
+            self._options = getattr(criu, self._options)
+        return self._options  # type: ignore[return-value]
 
 
 class Command:
@@ -82,35 +92,29 @@ GLOBALS: tuple[Option, ...] = (
     ("version v", FLAG, "", "show the version and exit"),
 )
 
-_BUNDLE: Option = ("bundle b", TEXT, "DIR", "directory of config.json (default: the current one)")
-_CONSOLE: Option = (
+BUNDLE: Option = ("bundle b", TEXT, "DIR", "directory of config.json (default: the current one)")
+CONSOLE: Option = (
     "console-socket",
     TEXT,
     "SOCKET",
     "unix socket that is sent the terminal's master side",
 )
 _PIDFD: Option = ("pidfd-socket", TEXT, "SOCKET", "unix socket that is sent a pidfd of the process")
-_PID_FILE: Option = ("pid-file", TEXT, "FILE", "write the pid of the process to FILE")
+PID_FILE: Option = ("pid-file", TEXT, "FILE", "write the pid of the process to FILE")
 _PRESERVE: Option = (
     "preserve-fds",
     NUMBER,
     "N",
     "pass N more file descriptors on, after stdio and those of $LISTEN_FDS",
 )
-_DETACH: Option = ("detach d", FLAG, "", "return as soon as the process runs")
-_NO_SUBREAPER: Option = (
-    "no-subreaper",
-    FLAG,
-    "",
-    "leave orphaned processes to the system's init",
-)
+DETACH: Option = ("detach d", FLAG, "", "return as soon as the process runs")
 _FORMAT: Option = ("format f", TEXT, "FORMAT", "'table' or 'json'")
 
 _CREATE: tuple[Option, ...] = (
-    _BUNDLE,
-    _CONSOLE,
+    BUNDLE,
+    CONSOLE,
     _PIDFD,
-    _PID_FILE,
+    PID_FILE,
     ("no-pivot", FLAG, "", "enter the root file system without pivot_root(2), for an initramfs"),
     ("no-new-keyring", FLAG, "", "keep the caller's session keyring instead of making a new one"),
     _PRESERVE,
@@ -118,13 +122,13 @@ _CREATE: tuple[Option, ...] = (
 
 _RUN: tuple[Option, ...] = (
     *_CREATE,
-    _DETACH,
+    DETACH,
     ("keep", FLAG, "", "keep the container after its process has exited"),
-    _NO_SUBREAPER,
+    ("no-subreaper", FLAG, "", "leave orphaned processes to the system's init"),
 )
 
 _EXEC: tuple[Option, ...] = (
-    _CONSOLE,
+    CONSOLE,
     _PIDFD,
     ("cwd", TEXT, "DIR", "working directory in the container"),
     ("env e", TEXTS, "NAME=VALUE", "add an environment variable"),
@@ -137,8 +141,8 @@ _EXEC: tuple[Option, ...] = (
         "FILE",
         "take the whole process from a JSON file (config.json's `process`)",
     ),
-    _DETACH,
-    _PID_FILE,
+    DETACH,
+    PID_FILE,
     ("process-label", TEXT, "LABEL", "SELinux label of the process"),
     ("apparmor", TEXT, "PROFILE", "AppArmor profile of the process"),
     ("no-new-privs", FLAG, "", "forbid the process to gain privileges by execve(2)"),
@@ -146,56 +150,6 @@ _EXEC: tuple[Option, ...] = (
     _PRESERVE,
     ("cgroup", TEXTS, "[CONTROLLER:]PATH", "run in this existing cgroup below the container's"),
     ("ignore-paused", FLAG, "", "do not refuse a paused container"),
-)
-
-_IMAGES: Option = ("image-path", TEXT, "DIR", "where the image is (default: ./checkpoint)")
-_WORK: Option = ("work-path", TEXT, "DIR", "where criu writes its log (default: beside the image)")
-_CRIU: tuple[Option, ...] = (
-    ("tcp-established", FLAG, "", "allow open TCP connections"),
-    ("ext-unix-sk", FLAG, "", "allow unix sockets that lead out of the container"),
-    ("shell-job", FLAG, "", "allow a session and a terminal that are the caller's"),
-    ("file-locks", FLAG, "", "allow file locks"),
-    (
-        "manage-cgroups-mode",
-        TEXT,
-        "MODE",
-        "what criu does about cgroups: soft (default), full, strict, ignore",
-    ),
-    ("empty-ns", TEXTS, "NAMESPACE", "leave the properties of this namespace out: 'network'"),
-    ("lazy-pages", FLAG, "", "fetch memory when it is touched, with criu lazy-pages"),
-    ("auto-dedup", FLAG, "", "drop from earlier images what is in the later one"),
-)
-
-_CHECKPOINT: tuple[Option, ...] = (
-    _IMAGES,
-    _WORK,
-    (
-        "parent-path",
-        TEXT,
-        "DIR",
-        "earlier --pre-dump, relative to the image: dump what changed since",
-    ),
-    ("leave-running", FLAG, "", "do not stop and delete the container"),
-    ("tcp-skip-in-flight", FLAG, "", "leave out TCP connections that are not accepted yet"),
-    ("link-remap", FLAG, "", "allow files that were deleted while they are open"),
-    ("status-fd", NUMBER, "FD", "write a zero byte to FD when lazy pages can be fetched"),
-    ("page-server", TEXT, "ADDRESS:PORT", "where memory is sent to, or with --lazy-pages fetched"),
-    ("pre-dump", FLAG, "", "dump the memory only, and leave the container running"),
-    *_CRIU,
-)
-
-_RESTORE: tuple[Option, ...] = (
-    _CONSOLE,
-    _IMAGES,
-    _WORK,
-    _BUNDLE,
-    _DETACH,
-    _PID_FILE,
-    _NO_SUBREAPER,
-    ("no-pivot", FLAG, "", ""),
-    ("lsm-profile", TEXT, "TYPE:NAME", "run under this profile, such as apparmor:web"),
-    ("lsm-mount-context", TEXT, "CONTEXT", "SELinux context of mounts that have one"),
-    *_CRIU,
 )
 
 _UPDATE: tuple[Option, ...] = (
@@ -241,7 +195,7 @@ _UPDATE: tuple[Option, ...] = (
 )
 
 VERBS: dict[str, Verb] = {
-    "checkpoint": Verb("write a running container to files", _CHECKPOINT),
+    "checkpoint": Verb("write a running container to files", "CHECKPOINT"),
     "create": Verb("create a container that waits for `start`", _CREATE),
     "delete": Verb(
         "remove what is left of a container",
@@ -273,12 +227,12 @@ VERBS: dict[str, Verb] = {
     ),
     "pause": Verb("stop all processes of a container for a while"),
     "ps": Verb("show the processes in a container", (_FORMAT,), most=None, passes=True),
-    "restore": Verb("run a container from what `checkpoint` wrote", _RESTORE),
+    "restore": Verb("run a container from what `checkpoint` wrote", "RESTORE"),
     "resume": Verb("let the processes of a paused container run on"),
     "run": Verb("create a container, start it and wait for its end", _RUN),
     "spec": Verb(
         "write a config.json to start from",
-        (_BUNDLE, ("rootless", FLAG, "", "for a container that an ordinary user runs")),
+        (BUNDLE, ("rootless", FLAG, "", "for a container that an ordinary user runs")),
         least=0,
         most=0,
     ),
