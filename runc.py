@@ -144,19 +144,11 @@ def create_options(command: Command) -> dict[str, Any]:
     }
 
 
-def checkpoint(command: Command, root: str) -> int:
-    """runc checkpoint."""
+def by_criu(command: Command, root: str) -> int:
+    """runc checkpoint, runc restore: the exit status of the latter is the container's."""
     from libcontainer.commandline import criu
 
-    criu.checkpoint(command, root)
-    return 0
-
-
-def restore(command: Command, root: str) -> int:
-    """runc restore: the exit status is the container's."""
-    from libcontainer.commandline import criu
-
-    return criu.restore(command, root)
+    return criu.HANDLERS[command.verb](command, root)
 
 
 def create(command: Command, root: str) -> int:
@@ -392,7 +384,7 @@ def features(command: Command, root: str) -> int:
 
 
 HANDLERS: dict[str, Callable[[Command, str], int]] = {
-    "checkpoint": checkpoint,
+    "checkpoint": by_criu,
     "create": create,
     "delete": delete,
     "events": events,
@@ -402,7 +394,7 @@ HANDLERS: dict[str, Callable[[Command, str], int]] = {
     "list": list_,
     "pause": pause,
     "ps": ps,
-    "restore": restore,
+    "restore": by_criu,
     "resume": resume,
     "run": run,
     "spec": spec,

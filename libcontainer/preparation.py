@@ -304,20 +304,17 @@ def first_state(
         "rootless": posix.geteuid() != 0,
         "cgroup_paths": manager.paths,
         "namespace_paths": {},
-        "external_descriptors": _streams(spec),
+        # For `checkpoint`; a terminal is the container's own.
+        "external_descriptors": [
+            posix.readlink("/proc/self/fd/" + fd)
+            for fd in ("" if spec["process"].get("terminal") else "012")
+        ],
         "cgroup": manager.to_state(),
     }
     notify = posix.environ.get(b"NOTIFY_SOCKET")
     if notify:
         data["notify_socket"] = notify.decode("utf-8", "surrogateescape")
     return data
-
-
-def _streams(spec: Any) -> list[str]:
-    """What stdio is, for `checkpoint`; a terminal's is the container's own."""
-    if spec["process"].get("terminal"):
-        return []
-    return [posix.readlink("/proc/self/fd/%d" % fd) for fd in (0, 1, 2)]
 
 
 def has_new_user_namespace(linux: Any) -> bool:

@@ -33,6 +33,7 @@ from typing import Iterator, Tuple
 
 import bytecode
 from groups import GROUPS, NEVER
+from squeeze import squeeze
 from zopfli.gzip import compress as zopfli_gzip
 
 HERE = Path(__file__).resolve().parent
@@ -268,7 +269,7 @@ def main(shiv_archive: Path, output: Path, interpreters: list[str]) -> None:
     whole = joined(sources)
     small = joined(
         {
-            name: bare(data)
+            name: squeeze(bare(data))
             for name, data in sources.items()
             if bytecode.module_name(name) not in NEVER
         }

@@ -126,8 +126,8 @@ def _page_server(text: str) -> dict[str, Any]:
     return {"address": address, "port": number}
 
 
-def checkpoint(command: Command, root: str) -> None:
-    """runc checkpoint: hand what the command line says to libcontainer."""
+def _checkpoint(command: Command, root: str) -> int:
+    """runc checkpoint."""
     options, chosen = command.options, settings(command.options)
     _warn_of_rootless()
     from libcontainer.checkpointing import dump
@@ -142,10 +142,11 @@ def checkpoint(command: Command, root: str) -> None:
         pre_dump=options["pre-dump"],
         status_fd=options["status-fd"],
     )
+    return 0
 
 
-def restore(command: Command, root: str) -> int:
-    """runc restore: hand what the command line says to libcontainer; the exit status."""
+def _restore(command: Command, root: str) -> int:
+    """runc restore: the exit status is the container's."""
     options, chosen = command.options, settings(command.options)
     _warn_of_rootless()
     from libcontainer.checkpointing import restore as restoration
@@ -172,3 +173,6 @@ def _warn_of_rootless() -> None:
 
     if posix.geteuid() != 0 or in_user_namespace():
         log.warning("runc checkpoint is untested with rootless containers")
+
+
+HANDLERS = {"checkpoint": _checkpoint, "restore": _restore}
