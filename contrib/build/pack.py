@@ -33,7 +33,7 @@ from typing import Iterator, Tuple
 
 import bytecode
 from groups import GROUPS, NEVER
-from squeeze import squeeze
+from squeeze import named, squeeze
 from zopfli.gzip import compress as zopfli_gzip
 
 HERE = Path(__file__).resolve().parent
@@ -267,9 +267,10 @@ def main(shiv_archive: Path, output: Path, interpreters: list[str]) -> None:
     versions = sorted(found.values(), key=lambda version: version.release)
     bytecode.check(versions)
     whole = joined(sources)
+    keywords = named(sources.values())
     small = joined(
         {
-            name: squeeze(bare(data))
+            name: squeeze(bare(data), keywords)
             for name, data in sources.items()
             if bytecode.module_name(name) not in NEVER
         }

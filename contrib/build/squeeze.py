@@ -1,8 +1,8 @@
 """Packed sources, smaller still: without blanks that nobody needs, and with short names.
 
-Local variables of functions get names of one letter, the same letters in each function, and lose their
-annotations. Every statement stays on its line, and what Python compiles it to stays the same but for the
-names of locals, which is checked; parameters keep theirs, for callers may use them.
+Local variables of functions, and parameters that no call names, get names of one letter, the same letters in
+each function; local variables lose their annotations. Every statement stays on its line, and what Python
+compiles it to stays the same but for the names of locals, which is checked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ast
 import io
 import tokenize
 from types import CodeType
-from typing import Iterator, Tuple
+from typing import Iterable, Iterator, Tuple
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 NESTED = (
@@ -27,11 +27,23 @@ LAYOUT = (
 Edit = Tuple[int, int, int, bytes]
 
 
-def squeeze(source: bytes) -> bytes:
-    """The source, as above.  Raises SystemExit where it would be another program."""
+def named(sources: Iterable[bytes]) -> set[str]:
+    """What calls may name a parameter by: the keywords in all sources, and all strings (for **)."""
+    found = set()
+    for source in sources:
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.keyword) and node.arg:
+                found.add(node.arg)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(node.value)
+    return found
+
+
+def squeeze(source: bytes, keywords: set[str]) -> bytes:
+    """The source, as above; `keywords` are named()'s.  Raises SystemExit for another program."""
     tree = ast.parse(source)
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    edits = [edit for function in functions for edit in short_names(function)]
+    edits = [edit for function in functions for edit in short_names(function, keywords)]
     edits += [*local_types(functions), *strings(tree, source.split(b"\n"))]
     found = without_blanks(edited(source, edits))
     if list(meaning(source)) != list(meaning(found)):
@@ -46,12 +58,15 @@ def edited(source: bytes, edits: list[Edit]) -> bytes:
     return b"\n".join(lines)
 
 
-def short_names(function: ast.FunctionDef) -> Iterator[Edit]:
-    """The edits that rename the local variables of a function that has no functions of its own."""
+def short_names(function: ast.FunctionDef, keywords: set[str]) -> Iterator[Edit]:
+    """The edits that rename what is local in a function that has no functions of its own."""
     if any(isinstance(node, NESTED[:3]) and node is not function for node in ast.walk(function)):
         return
     names = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
-    kept = {argument.arg for argument in ast.walk(function) if isinstance(argument, ast.arg)}
+    given = function.args
+    arguments = [node for node in ast.walk(given) if isinstance(node, ast.arg)]
+    free = {one.arg for one in given.args} - keywords - {"self"}
+    kept = {one.arg for one in arguments} - free
     for node in ast.walk(function):
         if isinstance(node, (ast.Global, ast.Nonlocal)):
             kept.update(node.names)
@@ -63,16 +78,15 @@ def short_names(function: ast.FunctionDef) -> Iterator[Edit]:
             # Of names in an f-string old versions do not know the place; a comprehension's are a
             # scope of their own.
             kept.update(name.id for name in ast.walk(node) if isinstance(name, ast.Name))
-    stored = {name.id for name in names if isinstance(name.ctx, ast.Store)} - kept
-    taken = kept | {name.id for name in names}
-    names.sort(key=lambda name: (name.lineno, name.col_offset))
-    wanted = dict.fromkeys(name.id for name in names if name.id in stored and len(name.id) > 1)
+    local = (free | {name.id for name in names if isinstance(name.ctx, ast.Store)}) - kept
+    taken = kept | free | {name.id for name in names}
+    places = [(one.lineno, one.col_offset, one.arg) for one in arguments]
+    places = sorted(places + [(name.lineno, name.col_offset, name.id) for name in names])
+    wanted = dict.fromkeys(name for _, _, name in places if name in local and len(name) > 1)
     short = dict(zip(wanted, [letter for letter in LETTERS if letter not in taken]))
-    for name in names:
-        if name.id in short:
-            assert name.end_col_offset is not None
-            text = short[name.id].encode()
-            yield name.lineno - 1, name.col_offset, name.end_col_offset, text
+    for line, column, name in places:
+        if name in short:
+            yield line - 1, column, column + len(name.encode()), short[name].encode()
 
 
 def local_types(functions: list[ast.FunctionDef]) -> Iterator[Edit]:
