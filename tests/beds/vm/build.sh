@@ -1,13 +1,13 @@
 #!/bin/sh
 # Makes the image of the virtual machine: Debian bookworm with systemd 252, kernel 6.1, cgroup v2, AppArmor,
-# the container engines, and what the tests need. Some minutes, 2 GB; needs root and Debian's mirror.
+# the container engines, and what the tests need. Some minutes, 2 GB; needs root and a mirror of Debian,
+# debootstrap's own one or $DEBIAN_MIRROR.
 #
 #   tests/beds/vm/build.sh DIRECTORY    disk.img, vmlinuz, initrd.img go there
 set -eu
 
 out=$1
 bed=$(cd "$(dirname "$0")" && pwd)
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 packages="systemd-sysv dbus dbus-user-session libpam-systemd udev kmod linux-image-amd64 initramfs-tools
     python3 python3-pytest busybox-static libseccomp2 jq iproute2 uidmap strace gcc libc6-dev
     apparmor apparmor-utils procps psmisc sudo socat bats criu runc crun
@@ -23,7 +23,7 @@ trap cleanup EXIT
 trap 'exit 1' INT TERM
 rm -rf --one-file-system "$tree"
 
-debootstrap --variant=minbase bookworm "$tree" "$mirror" >"$out/build.log"
+debootstrap --variant=minbase bookworm "$tree" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} >"$out/build.log"
 for name in proc sys dev; do mount --rbind "/$name" "$tree/$name"; mount --make-rslave "$tree/$name"; done
 # Nothing is started on the host.
 printf '#!/bin/sh\nexit 101\n' >"$tree/usr/sbin/policy-rc.d"
