@@ -290,7 +290,7 @@ def list_(command: Command, root: str) -> int:
 
         output(dumps(entries or None) + "\n")
     else:
-        raise Error('invalid format option "%s" (table or json)' % form)
+        raise Error("invalid format option")
     return 0
 
 
@@ -309,7 +309,7 @@ def ps(command: Command, root: str) -> int:
 
         output(processes(pids, command.arguments[1:] or ["-ef"]))
     else:
-        raise Error('invalid format option "%s" (table or json)' % form)
+        raise Error("invalid format option")
     return 0
 
 

@@ -37,11 +37,7 @@ def load(bundle: str) -> Spec:
     try:
         spec: Any = jsonio.read(path, name=FILE_NAME)
     except FileNotFoundError:
-        where = bundle or posix.getcwd()
-        raise Error(
-            "JSON specification file %s not found in %s (`runc spec` makes one)"
-            % (FILE_NAME, where)
-        ) from None
+        raise Error("JSON specification file %s not found" % FILE_NAME) from None
     except OSError as fault:
         raise Error("open %s: %s" % (path, posix.strerror(fault.errno or 0).lower())) from None
     return spec  # type: ignore[no-any-return]

@@ -71,10 +71,7 @@ def test_list(make_bundle: Any) -> None:
         assert row.split() == [str(entry[key]) for key in keys]
         assert all(row[column - 1] == " " != row[column] for column in columns[1:])
     done = bundle.call("list", "-f", "xml")
-    assert (done.returncode, message(done.stderr)) == (
-        1,
-        'invalid format option "xml" (table or json)',
-    )
+    assert (done.returncode, message(done.stderr)) == (1, "invalid format option")
 
 
 def test_ps(bundle: Any) -> None:
@@ -93,10 +90,7 @@ def test_ps(bundle: Any) -> None:
         "couldn't find PID field in ps output",
     )
     done = bundle.call("ps", "-f", "xml", bundle.id)
-    assert (done.returncode, message(done.stderr)) == (
-        1,
-        'invalid format option "xml" (table or json)',
-    )
+    assert (done.returncode, message(done.stderr)) == (1, "invalid format option")
     bundle.call("kill", bundle.id, "KILL")
     bundle.wait_for("stopped")
     assert bundle.call("ps", "-f", "json", bundle.id).stdout == "null\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import re
 import time
 import typing
 
@@ -58,8 +57,7 @@ def test_every_bad_example_is_tested() -> None:
 
 
 def test_missing_file(tmp_path: typing.Any) -> None:
-    told = "JSON specification file config.json not found in %s (`runc spec` makes one)" % tmp_path
-    with pytest.raises(Error, match="^%s$" % re.escape(told)):
+    with pytest.raises(Error, match=r"^JSON specification file config\.json not found$"):
         config.load(str(tmp_path))
 
 
