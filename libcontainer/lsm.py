@@ -27,7 +27,8 @@ if TYPE_CHECKING:
             """Write `data` to /proc/self/`path`, verified; raises OSError."""
 
 
-_APPARMOR = "/sys/kernel/security/apparmor"
+# Since Linux 5.8; reading it fails with EINVAL where AppArmor is off.
+_APPARMOR_CURRENT = "/proc/self/attr/apparmor/current"
 _APPARMOR_ENABLED = "/sys/module/apparmor/parameters/enabled"
 
 _SELINUX_OFF = "selinux label is specified in config, but selinux is disabled or not supported"
@@ -82,8 +83,11 @@ def set_key_label(procfs: SelfWriter, label: str) -> None:
 
 
 def apparmor_enabled() -> bool:
-    """Whether the kernel has AppArmor switched on and its interface is in place."""
-    return posix.access(_APPARMOR, posix.F_OK) and _content(_APPARMOR_ENABLED)[:1] == "Y"
+    """Whether the kernel has AppArmor switched on.
+
+    Its securityfs is not needed for that, and not there in every mount namespace; nor is /sys.
+    """
+    return _content(_APPARMOR_ENABLED)[:1] == "Y" or bool(_content(_APPARMOR_CURRENT))
 
 
 def selinux_enabled() -> bool:
