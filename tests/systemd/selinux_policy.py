@@ -23,6 +23,8 @@ CLASSES = {
         rlimitinh dyntransition setcurrent execmem execstack execheap setkeycreate setsockcreate
         getrlimit
     """.split(),
+    # Or a process with noNewPrivileges could not change its label at execve(2).
+    "process2": ["nnp_transition", "nosuid_transition"],
     "filesystem": """
         mount remount unmount getattr relabelfrom relabelto associate quotamod quotaget watch
     """.split(),
@@ -44,6 +46,7 @@ def policy() -> str:
     """The policy's source."""
     lines = [f"class {name}" for name in CLASSES] + [f"sid {name}" for name in SIDS]
     lines += [f"class {name} {{ {' '.join(could)} }}" for name, could in CLASSES.items()]
+    lines += ["policycap nnp_nosuid_transition;"]
     lines += [f"type {name};" for name in TYPES] + ["role base_r;"]
     lines += [f"role base_r types {name};" for name in TYPES]
     for name, could in CLASSES.items():
