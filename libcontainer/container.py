@@ -245,7 +245,7 @@ def _had_empty_cgroups(container: Container) -> bool:
     """
     if "systemd" in container.data["cgroup"]:
         return False
-    for path in container.data["cgroup_paths"].values():
+    for path in container.data["cgroup"]["paths"].values():
         try:
             posix.rmdir(path)
         except FileNotFoundError:

@@ -188,7 +188,7 @@ class Container:
     def frozen(self) -> bool:
         """Whether the container's cgroup is frozen."""
         entry = self.data.get("cgroup")
-        if not entry or _thawed(self.data.get("cgroup_paths") or {}):
+        if not entry or _thawed(entry["paths"]):
             return False
         from libcontainer import cgroups
 
