@@ -6,10 +6,14 @@
 
 marshalling.py tells what a group's object is, quickstart.py reads it. Its last item is a tuple of code
 objects; in the first group that is quickstart's own code and the index:
-(packages' names, table, per other group: (names, 1 if executed whole, text size, end in text, 1 for LZMA, start, end, from, to, codes)),
+
+    (packages' names, table, per other group:
+        (names, 1 if executed whole, text size, end in text, 1 for LZMA, start, end, from, to, codes))
+
 where start and end are the place of the deflated group in MAGIC or of the stream in FAMILY, from and to
-the version's part of the inflated stream (of a deflated group from is its size, to is 0), and table and codes (marshalling.renumbered) turn the
-opcodes that the family's streams agree on into the version's own.
+the version's part of the inflated stream (of a deflated group from is its size, to is 0), and table
+and codes (marshalling.renumbered) turn the opcodes that the family's streams agree on into the
+version's own.
 
 Why two ways: deflated code is read fastest, but seven versions of it do not fit into the size that
 this program wants to have. Similar versions in one LZMA stream do: with 70 modules of a container's
@@ -222,16 +226,16 @@ class Packing:
         index: list[object] = []
         deflated = b""
         for group in range(1, len(GROUPS)):
-            names = version.names[group]
+            names, whole = version.names[group], int(group in WHOLE)
+            text = (len(self.texts[group]), self.text_ends[group])
             place = self.places.get((version.magic, group))
             if place is not None:
-                index.append((names, int(group in WHOLE), len(self.texts[group]), self.text_ends[group], 1, *place))
+                index.append((names, whole, *text, 1, *place))
             elif self.is_deflated(version, group):
                 start = len(deflated)
                 code = self.code(version, group)
                 deflated += deflate(code)
-                place = (start, len(deflated), len(code), 0, 0)
-                index.append((names, int(group in WHOLE), len(self.texts[group]), self.text_ends[group], 0, *place))
+                index.append((names, whole, *text, 0, start, len(deflated), len(code), 0, 0))
         table = self.tables.get(version.magic, b"")
         first = version.magic + version.first(self.texts[0], table, tuple(index))
         return first + deflated, len(first)

@@ -9,11 +9,11 @@ What only people and type checkers read stays out of the byte code, where it wou
 size and a fortieth of the start: docstrings and asserts (optimize=2), the columns of 3.11 and newer
 (-X no_debug_ranges; lines stay), annotations, and what stands under ``if TYPE_CHECKING:``. Nor does
 ``from __future__ import annotations``: at run time it would find, read and execute a module of the
-standard library (0.3 ms). File names in the code are relative, so that the same sources give the same bytes wherever they lie.
+standard library (0.3 ms). File names in the code are relative, so that the same sources give the same
+bytes wherever they lie.
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast

@@ -1,7 +1,8 @@
 """Which modules' byte code lies together in the archive, and which must be there at all.
 
-A group is inflated and loaded whole when the first of its modules is imported, so a group holds what is
-used together; those of the hot paths are also executed whole, in the order of their imports (quickstart.py). A module belongs to the first group that names it (a pattern of fnmatch). What costs
+A group is inflated and loaded whole when the first of its modules is imported, so a group holds what
+is used together; those of the hot paths are also executed whole, in the order of their imports
+(quickstart.py). A module belongs to the first group that names it (a pattern of fnmatch). What costs
 time in the first groups costs it in every start. What no pattern names goes to the last group, packed
 small rather than fast; when the file gets too big, the last groups are the first to be left to the
 sources. tests/integration/test_archive.py holds which verb may need which group.
@@ -11,9 +12,8 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-FIRST = (
-    ""  # quickstart.py and the index, by itself: the only part that is deflated for every version
-)
+# quickstart.py and the index, by itself: the only part that is deflated for every version.
+FIRST = ""
 
 # Every verb, even `runc --version`.
 BASE = """

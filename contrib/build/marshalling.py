@@ -131,11 +131,6 @@ def is_string(node: Node) -> bool:
     return isinstance(node, bytes) and node[:1] in STRINGS
 
 
-def text_of(node: bytes) -> bytes:
-    """A string's characters."""
-    return node[1 + STRINGS[node[:1]] :]
-
-
 def strings_in(node: Node) -> list[bytes]:
     """All strings of a tree, as encoded, in the order of their appearance."""
     if isinstance(node, bytes):

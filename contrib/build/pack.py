@@ -191,7 +191,10 @@ def bare(source: bytes) -> bytes:
             lines[row] = b" " * ((blanks + 3) // 4) + line[blanks:]
     found = b"\n".join(lines)
     if meaning(found) != meaning(source):
-        raise SystemExit("pack.py: a source would mean something else without its comments:\n" + source[:200].decode())
+        raise SystemExit(
+            "pack.py: a source would mean something else without its comments:\n"
+            + source[:200].decode()
+        )
     return found
 
 
@@ -208,7 +211,9 @@ def is_type_checking(node: ast.If) -> bool:
 def meaning(source: bytes) -> tuple[str, list[int]]:
     """What of a source bare() must keep: its tree, and the lines of its statements."""
     tree = ast.parse(source)
-    tree.body = [one for one in tree.body if not (isinstance(one, ast.If) and is_type_checking(one))]
+    tree.body = [
+        one for one in tree.body if not (isinstance(one, ast.If) and is_type_checking(one))
+    ]
     for node in ast.walk(tree):
         if is_documented(node):
             node.body[0].value = ast.Constant("")  # type: ignore[attr-defined]

@@ -13,9 +13,9 @@ A group is inflated when its first module is asked for. For that nothing is read
 after pivot_root it is out of reach, and an open descriptor to it would be one that the container could
 find. A module that has no byte code here is compiled from the archive's source.
 
-The groups of the hot paths are wanted whole: their modules are made and executed here in the order of their
-imports, without importlib, which takes 15 us for each (the 65 of `run`: 1.0 ms, here 0.2). Each import
-statement then finds its module in sys.modules.
+The groups of the hot paths are wanted whole: their modules are made and executed here in the order of
+their imports, without importlib, which takes 15 us for each (the 65 of `run`: 1.0 ms, here 0.2). Each
+import statement then finds its module in sys.modules.
 """
 
 from __future__ import annotations

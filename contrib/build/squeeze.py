@@ -1,8 +1,8 @@
 """Packed sources, smaller still: without blanks that nobody needs, and with short names.
 
-Local variables of functions, and parameters that no call names, get names of one letter, the same letters in
-each function; local variables lose their annotations. Every statement stays on its line, and what Python
-compiles it to stays the same but for the names of locals, which is checked.
+Local variables of functions, and parameters that no call names, get names of one letter, the same
+letters in each function; local variables lose their annotations. Every statement stays on its line, and
+what Python compiles it to stays the same but for the names of locals, which is checked.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def squeeze(source: bytes, keywords: set[str]) -> bytes:
     edits += [*local_types(functions), *strings(tree, source.split(b"\n"))]
     found = without_blanks(edited(source, edits))
     if list(meaning(source)) != list(meaning(found)):
-        raise SystemExit("pack.py: squeezed, a source is another program:\n" + source[:200].decode())
+        raise SystemExit(
+            "pack.py: squeezed, a source is another program:\n" + source[:200].decode()
+        )
     return found
 
 
