@@ -110,7 +110,7 @@ class CHAR(_SimpleCData):  # type: ignore[type-arg]
 
 
 class PATH(BYTES):
-    """A path or another C string, given as str (in the file system's encoding), bytes, or None."""
+    """A path or another C string: str (UTF-8, with surrogate escapes), bytes, or None."""
 
     @classmethod
     def from_param(cls, value: Any) -> Any:
@@ -152,7 +152,7 @@ def library(name: str) -> Callable[..., Callable[..., Any]]:
 def bind_syscall(name: str, *argtypes: Any) -> Callable[..., int]:
     """The system call `name` through syscall(2), for calls that some libc lacks.
 
-    The function fails with ENOSYS (returns -1) where this architecture has no number for it.
+    The function fails with ENOSYS (returns -1) where the kernel lacks the call.
     """
     from libc_bindings.numbers import number_of
 

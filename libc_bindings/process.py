@@ -7,7 +7,6 @@ from sys import byteorder
 from libc_bindings.ffi import (
     BYTES,
     INT,
-    PATH,
     POINTER,
     UINT,
     ULONG,
@@ -21,8 +20,6 @@ PR_SET_PDEATHSIG = 1
 PR_GET_DUMPABLE = 3
 PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
-PR_SET_NAME = 15
-PR_SET_SECUREBITS = 28
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
@@ -85,12 +82,6 @@ def populate_write(address: int, size: int) -> None:
 def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:
     """prctl(2) for options that take numbers."""
     return check(_prctl(option, arg2, arg3, 0, 0), f"prctl {option}")
-
-
-def set_name(name: str) -> None:
-    """Set the thread's name as ps shows it (PR_SET_NAME); the kernel keeps 15 bytes."""
-    named = bind("prctl", INT, PATH, ULONG, ULONG, ULONG)
-    check(named(PR_SET_NAME, name, 0, 0, 0), "prctl PR_SET_NAME")
 
 
 def set_user(uid: int, gid: int) -> None:

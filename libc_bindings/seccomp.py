@@ -19,7 +19,6 @@ from libc_bindings.ffi import (
 SECCOMP_SET_MODE_FILTER = 1
 SECCOMP_GET_ACTION_AVAIL = 2
 
-SECCOMP_FILTER_FLAG_TSYNC = 1 << 0
 SECCOMP_FILTER_FLAG_LOG = 1 << 1
 SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1 << 2
 SECCOMP_FILTER_FLAG_NEW_LISTENER = 1 << 3
@@ -41,8 +40,7 @@ BPF_MAXINSNS = 4096
 
 _POINTER_SIZE = len(bytes(POINTER()))
 
-_set_filter = bind_syscall("seccomp", UINT, UINT, BYTES)
-_get_action = bind_syscall("seccomp", UINT, UINT, BYTES)
+_seccomp = bind_syscall("seccomp", UINT, UINT, BYTES)
 
 
 def load_filter(program: bytes, flags: int = 0) -> int:
@@ -60,7 +58,7 @@ def load_filter(program: bytes, flags: int = 0) -> int:
         (0, _POINTER_SIZE - 2),
         (address(instructions), _POINTER_SIZE),
     )
-    return check(_set_filter(SECCOMP_SET_MODE_FILTER, flags, fprog), "seccomp")
+    return check(_seccomp(SECCOMP_SET_MODE_FILTER, flags, fprog), "seccomp")
 
 
 def flags_available(flags: int) -> bool:
@@ -70,7 +68,7 @@ def flags_available(flags: int) -> bool:
     loading anything: EFAULT if it got that far. Raises OSError where the kernel has no filters
     (ENOSYS; EINVAL although no flag was given).
     """
-    result = _set_filter(SECCOMP_SET_MODE_FILTER, flags, None)
+    result = _seccomp(SECCOMP_SET_MODE_FILTER, flags, None)
     if result != -1 or get_errno() == EFAULT:
         return True
     if get_errno() != EINVAL or not flags:
@@ -83,7 +81,7 @@ def action_available(action: int) -> bool:
 
     Raises OSError where the kernel cannot be asked.
     """
-    result = _get_action(SECCOMP_GET_ACTION_AVAIL, 0, pack((action, 4)))
+    result = _seccomp(SECCOMP_GET_ACTION_AVAIL, 0, pack((action, 4)))
     if result == -1 and get_errno() == EOPNOTSUPP:
         return False
     check(result, "seccomp")

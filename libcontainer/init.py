@@ -44,7 +44,6 @@ class Preparation:
         "filter",
         "first_free_fd",
         "id",
-        "identity",
         "maps_groups",
         "new_keyring",
         "no_pivot",

@@ -25,11 +25,6 @@ def warning(message: str) -> None:
     sink("warning", message)
 
 
-def info(message: str) -> None:
-    """Something worth a line in the log without --debug."""
-    sink("info", message)
-
-
 def debug(message: str) -> None:
     """A step, told with --debug."""
     sink("debug", message)

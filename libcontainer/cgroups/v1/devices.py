@@ -7,8 +7,6 @@ import posix
 from libcontainer.cgroups.devices import ANY, Policy, access_bits, transition
 from libcontainer.cgroups.files import LimitError, read
 
-CONTROLLER = "devices"
-
 
 def set(directory: str, wanted: Policy) -> None:
     """Bring the cgroup to a policy with as few writes as it takes; LimitError.

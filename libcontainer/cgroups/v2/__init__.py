@@ -80,7 +80,7 @@ class UnifiedManager(Manager):
             made.append(target)
         except (FileExistsError, FileNotFoundError):
             pass
-        if made and set_of(files.read(target + "/cgroup.controllers")) >= set_of(available):
+        if made and set(files.read(target + "/cgroup.controllers").split()) >= set(available):
             return
         limited = bool(setters(self.resources) or self.resources.get("unified"))
         for current, parent in _ancestors(UNIFIED, target):
@@ -256,11 +256,6 @@ class UnifiedManager(Manager):
 
         path = self.main[len(UNIFIED) :] if self.main else "/"
         return CgroupView(2, [("", UNIFIED, path or "/")], namespaced)
-
-
-def set_of(words: Any) -> set[str]:
-    """The controllers of a list or of a file's text."""
-    return {*(words.split() if isinstance(words, str) else words)}
 
 
 def _ancestors(root: str, target: str) -> list[tuple[str, str]]:
