@@ -37,7 +37,7 @@ def maps_groups(proc: Any, linux: Any, plan: namespaces.Plan) -> bool | None:
     below. The additional groups of `proc` are left out where the namespace around us denies it.
     """
     if posix.geteuid() == 0:
-        if not procfs.read("self/setgroups").startswith(b"deny"):
+        if not _setgroups_is_denied():
             return None if _joins_unknown_user_namespace(linux, plan) else True
         user = proc.get("user") or {}
         if user.get("additionalGids"):
@@ -50,6 +50,14 @@ def maps_groups(proc: Any, linux: Any, plan: namespaces.Plan) -> bool | None:
     if _joins_unknown_user_namespace(linux, plan):
         return None
     return not namespaces.is_only(linux.get("gidMappings") or [], posix.getegid())
+
+
+def _setgroups_is_denied() -> bool:
+    """Whether the user namespace around us denies it; a kernel without these has no such file."""
+    try:
+        return procfs.read("self/setgroups").startswith(b"deny")
+    except FileNotFoundError:
+        return False
 
 
 def _joins_unknown_user_namespace(linux: Any, plan: namespaces.Plan) -> bool:

@@ -89,14 +89,16 @@ def plan_to_join(pid: int) -> Plan:
     for _, flag, name in _TYPES:
         path = f"/proc/{pid}/ns/{name}"
         try:
-            own, other = posix.stat(f"/proc/self/ns/{name}"), posix.stat(path)
+            own = posix.stat(f"/proc/self/ns/{name}")
+        except FileNotFoundError:
+            # This kernel has no such namespaces.
+            continue
+        try:
+            other = posix.stat(path)
             if own.st_ino == other.st_ino and own.st_dev == other.st_dev:
                 continue
             fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
         except FileNotFoundError:
-            if name in ("cgroup", "time"):
-                # Namespaces that this kernel does not have.
-                continue
             raise Error("cannot exec in a stopped container") from None
         joined.append((flag, fd, path))
     return Plan(0, joined)

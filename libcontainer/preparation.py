@@ -21,6 +21,7 @@ from libcontainer import (
     sealing,
     state,
 )
+from libcontainer.cgroups.hierarchies import in_user_namespace
 from libcontainer.errors import Error, reason
 from libcontainer.version import SPEC
 
@@ -123,16 +124,7 @@ def _rootless_cgroups(rootless: str) -> bool:
     """--rootless: whether missing permissions on cgroups are to be expected."""
     if rootless != "auto":
         return rootless in ("true", "1", "t", "T", "TRUE", "True")
-    if posix.geteuid() != 0:
-        return True
-    fd = posix.open("/proc/self/uid_map", posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        # The initial user namespace maps everything on itself.
-        return posix.read(fd, 256).split() != [b"0", b"0", b"4294967295"]
-    except FileNotFoundError:
-        return False
-    finally:
-        posix.close(fd)
+    return posix.geteuid() != 0 or in_user_namespace()
 
 
 def check_terminal(spec: Any, options: Options) -> None:
@@ -211,14 +203,12 @@ def prepare(creation: Creation, bundle: str) -> init.Preparation:
         from libcontainer import lsm
 
         lsm.check(proc, linux.get("mountLabel"))
-    if prep.new_keyring:
-        from libcontainer import keyring  # noqa: F401
     inheritance.preload(proc)
     if any(kind == kernel.CLONE_NEWNS for kind, _, _ in prep.plan.joined):
         # Init goes to other files before it mounts: the same holds for what it mounts with.
         import _socket  # noqa: F401
 
-        from libcontainer.rootfs import cgroup_mounts, copyup, filesystems  # noqa: F401
+        from libcontainer.rootfs import copyup, filesystems  # noqa: F401
     prep.sets = process.capability_sets(proc)
     prep.cgroup = creation.manager.view(prep.plan.has(kernel.CLONE_NEWCGROUP))
     add_notify_socket(creation)

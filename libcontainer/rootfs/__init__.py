@@ -11,6 +11,7 @@ finish            read-only root, masks
 
 from __future__ import annotations
 
+# mounts.py asks for it when init may have no way to the program's file any more.
 from . import cgroup_mounts as _cgroup_mounts  # noqa: F401
 from .devices import make_devices
 from .masks import finish

@@ -335,6 +335,30 @@ def test_no_new_keyring(bundle: Bundle, keyring: str) -> None:
     assert bundle.exec("keyring").stdout.split()[0] == host.split()[0]
 
 
+def without_user_namespaces(bundle: Bundle, *args: str, init: int = 0) -> None:
+    """A verb on a kernel built without them: their files are not in /proc."""
+    absent = ["/proc/self/uid_map", "self/setgroups", "/proc/self/ns/user", f"/proc/{init}/ns/user"]
+    calls = "open,openat,openat2,stat,newfstatat"
+    tracer = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={calls}:error=ENOENT"]
+    for path in absent:
+        tracer += ["-P", path]
+    done = subprocess.run(
+        [*tracer, *bundle.command(*args)],
+        cwd=bundle.path, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.needs("program:strace")
+def test_a_kernel_without_user_namespaces(bundle: Bundle) -> None:
+    bundle.config["process"]["args"] = ["true"]
+    bundle.write()
+    without_user_namespaces(bundle, "run", bundle.id)
+    bundle.start()
+    without_user_namespaces(bundle, "exec", bundle.id, "true", init=bundle.state()["pid"])
+
+
 # Annotations
 
 
