@@ -41,13 +41,16 @@ def clean(path: str) -> str:
     return ("/" if path[:1] == "/" else "") + "/".join(parts)
 
 
-def own_cgroups() -> dict[str, str]:
-    """The caller's cgroup in each hierarchy, by controller ("" is cgroup v2): /proc/self/cgroup."""
+def own_cgroups() -> dict[str, tuple[str, str]]:
+    """The caller's cgroup in each hierarchy, and all controllers of that, such as "cpu,cpuacct".
+
+    By controller ("" is cgroup v2): /proc/self/cgroup.
+    """
     found = {}
     for line in read("/proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         for controller in controllers.split(","):
-            found[controller] = path
+            found[controller] = (path, controllers)
     return found
 
 
@@ -67,9 +70,10 @@ def v1_paths(cgroups_path: str, name: str) -> tuple[dict[str, str], dict[str, st
     for controller in V1_CONTROLLERS:
         if controller not in own:
             continue
-        mount = UNIFIED + "/" + controller.partition("=")[2] if "=" in controller else ""
-        mount = mount or UNIFIED + "/" + controller
-        start = mount if absolute or own[controller] == "/" else mount + own[controller]
+        cgroup, controllers = own[controller]
+        # The names that systemd gives them; of one with several controllers theirs are links.
+        mount = UNIFIED + "/" + controllers.rpartition("=")[2]
+        start = mount if absolute or cgroup == "/" else mount + cgroup
         # Where the usual place does not show the cgroup, the list of mounts has to be read.
         if not exists(start + "/cgroup.procs"):
             if table is None:
@@ -77,7 +81,7 @@ def v1_paths(cgroups_path: str, name: str) -> tuple[dict[str, str], dict[str, st
             if controller not in table:
                 continue
             mount, root = table[controller]
-            start = mount if absolute else mount + _below(root, own[controller])
+            start = mount if absolute else mount + _below(root, cgroup)
         mounts[controller] = mount
         paths[controller] = start.rstrip("/") + "/" + inner.lstrip("/")
     if not paths:
@@ -136,9 +140,10 @@ def v2_path(cgroups_path: str, name: str) -> str:
     own = own_cgroups().get("")
     if own is None:
         raise Error("/proc/self/cgroup has no cgroup v2 entry")
-    return UNIFIED + (own.rpartition("/")[0] or "") + "/" + inner
+    return UNIFIED + own[0].rpartition("/")[0] + "/" + inner
 
 
 def in_user_namespace() -> bool:
     """Whether the caller is in another user namespace than the machine's first."""
-    return read_if_there("/proc/self/uid_map").split() != ["0", "0", "4294967295"]
+    # A kernel that was built without them has no such file.
+    return read_if_there("/proc/self/uid_map").split() not in ([], ["0", "0", "4294967295"])

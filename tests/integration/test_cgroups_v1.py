@@ -122,6 +122,18 @@ def test_shares_that_the_kernel_clamps(bundle: Any) -> None:
     assert "the minimum allowed cpu-shares is 2" in done.stderr
 
 
+def test_a_hierarchy_of_several_controllers(bundle: Any) -> None:
+    """systemd mounts cpu,cpuacct as one and makes links: in a container it looks the same."""
+    joined = [name for name in os.listdir("/sys/fs/cgroup") if "," in name]
+    if not joined:
+        pytest.skip("every controller here has a hierarchy of its own")
+    for namespaces in ((), ("cgroup",)):
+        bundle.config["linux"]["namespaces"] += [{"type": kind} for kind in namespaces]
+        links = "".join(f"readlink /sys/fs/cgroup/{name.split(',')[0]}; " for name in joined)
+        assert bundle.output(links).split() == joined
+        assert leftovers(bundle) == []
+
+
 def test_every_hierarchy_is_left_clean(bundle: Any) -> None:
     bundle.start()
     assert {"devices", "memory", "cpu", "pids", "freezer"} <= set(paths(bundle))

@@ -109,7 +109,9 @@ class LegacyManager(Manager):
         """Go on without a hierarchy that refused us, if that is allowed; else raise."""
         if not self.may_do_without(failure) and not _optional(controller):
             raise failure
-        del self.paths[controller]
+        refused = self.paths[controller]
+        for name in [name for name, directory in self.paths.items() if directory == refused]:
+            del self.paths[name]
 
     def entrance(self, cgroup: list[str] | None = None, init: int = 0) -> Entrance:
         from libcontainer.cgroups.entrance import Entrance, is_roomy
