@@ -128,25 +128,25 @@ def kill(root: str, container_id: str, signal: int, all: bool = False) -> None:
 def signal_init(container: Container, signal: int) -> None:
     """kill(2) for init, and for nobody else who got its number meanwhile."""
     try:
-        if hasattr(posix, "pidfd_open"):
-            try:
-                pidfd = posix.pidfd_open(container.pid)
-            except OSError:
-                # EINVAL is what the kernel says of a process that is about to be gone.
-                raise ProcessLookupError from None
-            try:
-                if not container.init_lives():
-                    raise ProcessLookupError
-                signals.pidfd_send_signal(pidfd, signal)
-            finally:
-                posix.close(pidfd)
-        else:
+        pidfd = posix.pidfd_open(container.pid)
+    except (AttributeError, OSError):
+        # Before Python 3.9 or Linux 5.3, forbidden by an old seccomp profile, or it is gone.
+        pidfd = -1
+    try:
+        if not container.init_lives():
+            raise ProcessLookupError
+        if pidfd < 0:
             posix.kill(container.pid, signal)
+        else:
+            signals.pidfd_send_signal(pidfd, signal)
     except ProcessLookupError:
         raise Error("container not running") from None
     except OSError as error:
         reason = posix.strerror(error.errno or 0).lower()
         raise Error(f"unable to signal init: {reason}") from None
+    finally:
+        if pidfd >= 0:
+            posix.close(pidfd)
 
 
 def delete(root: str, container_id: str, force: bool = False) -> None:

@@ -138,7 +138,7 @@ class _Execution:
         posix.close(root_fd)
         if not self.plan_has_user:
             processes.set_limits(0, self.process)
-        processes.give_stdio_to((self.process.get("user") or {}).get("uid", 0))
+        processes.give_stdio_to(self.process)
         if self.process.get("noNewPrivileges"):
             attributes.prctl(attributes.PR_SET_NO_NEW_PRIVS, 1)
         processes.enter_identity(self.process, self.sets, self.maps_groups)

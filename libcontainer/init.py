@@ -277,7 +277,7 @@ def _set_labels(proc: Any) -> None:
 
 def _take_identity(prep: Preparation, proc: Any) -> None:
     """Become the process's user in its directory, keeping the privileges that are left to use."""
-    process.give_stdio_to((proc.get("user") or {}).get("uid", 0))
+    process.give_stdio_to(proc)
     if not prep.plan.new & kernel.CLONE_NEWUSER:
         # In a new user namespace the host's side has the privileges for it, and does it.
         process.set_limits(0, proc)

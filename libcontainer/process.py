@@ -168,20 +168,18 @@ def set_oom_score(pid: int, process: Any) -> None:
         raise Error(f"process.oomScoreAdj: write {score}: {error.strerror}") from None
 
 
-def give_stdio_to(uid: int) -> None:
+def give_stdio_to(process: Any) -> None:
     """Make the process's user the owner of its stdio, so that it can open /proc/self/fd/1 again."""
-    null = None
+    uid, terminal = (process.get("user") or {}).get("uid", 0), process.get("terminal")
     for fd in (0, 1, 2):
         try:
             status = posix.fstat(fd)
         except OSError:
             # Closed by the caller; it stays so.
             continue
-        if status.st_uid == uid:
-            continue
-        if null is None:
-            null = posix.makedev(1, 3)
-        if status.st_rdev == null:
+        # Other devices than the pty made for it are the host's: a null device, the caller's terminal.
+        device = status.st_mode & 0o170000 in (0o020000, 0o060000)
+        if status.st_uid == uid or (device and not terminal):
             continue
         try:
             posix.fchown(fd, uid, -1)

@@ -114,6 +114,20 @@ def test_kill(status: str, bundle: Any) -> None:
     assert traces.of(bundle) == traces.NONE
 
 
+@pytest.mark.needs("program:strace")
+@pytest.mark.parametrize("error", ["ENOSYS", "EPERM"])
+def test_kill_without_pidfd_open(error: str, bundle: Any) -> None:
+    """Linux before 5.3, and an engine's older seccomp profile, under a Python that has the call."""
+    bundle.start()
+    inject = f"inject=pidfd_open:error={error}"
+    tracer = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pidfd_open", "-e", inject]
+    for verb, *arguments in (("kill", bundle.id, "0"), ("delete", "--force", bundle.id)):
+        command = [*tracer, *bundle.command(verb, *arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done
+    assert traces.of(bundle) == traces.NONE
+
+
 def test_a_created_container_ends_by_term(bundle: Any) -> None:
     """Pid 1 of a namespace ignores what it has no handler for; a waiting init has one."""
     bundle.create()

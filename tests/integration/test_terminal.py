@@ -241,6 +241,22 @@ def test_redirected_everywhere_but_to_a_controlling_terminal(
     assert (terminal.rootfs / "tmp" / "size").read_text() == "24 80\n"
 
 
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_the_callers_terminal_stays_its_own(verb: str, terminal: Any, on_terminal: Any) -> None:
+    """A process without a terminal that has another user writes to it, but does not come to own it."""
+    process = terminal.config["process"]
+    process.update(terminal=False, user={"uid": 1000, "gid": 1000})
+    if verb == "exec":
+        terminal.start()
+        caller = on_terminal("exec", terminal.id, "echo", "hello")
+    else:
+        process["args"] = ["echo", "hello"]
+        caller = on_terminal("run", terminal.id)
+    caller.see("hello")
+    assert caller.wait() == 0
+    assert os.fstat(caller.slave).st_uid == os.geteuid()
+
+
 def test_no_terminal_at_all(terminal: Any) -> None:
     terminal.config["process"]["args"] = ["true"]
     terminal.write()
