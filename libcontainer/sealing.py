@@ -209,9 +209,10 @@ def _sealed_copy() -> int:
 
 
 def _libpython_directory() -> bytes:
-    """The directory that libpythonX.Y.so was loaded from, "" if Python is in the program itself."""
+    """The directory that libpythonX.Y.so was loaded from, b"" if Python is in the program itself."""
     for line in read_file("/proc/self/maps").splitlines():
-        directory, slash, name = line[73:].rpartition(b"/")
+        # address, perms, offset, dev, inode, and the path of what is mapped from a file
+        directory, slash, name = line.split(None, 5)[-1].rpartition(b"/")
         if slash and name.startswith(b"libpython"):
             return directory
     return b""

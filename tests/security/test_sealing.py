@@ -17,6 +17,8 @@ from typing import Any, Callable, Iterator
 
 import pytest
 
+from libcontainer import sealing
+
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux"),
@@ -262,6 +264,18 @@ assert b"_RUNC_SEALED" not in left and (b"LD_LIBRARY_PATH" in left) is ("X" in o
     for environment in ({}, {"X": "1", "LD_LIBRARY_PATH": "/nowhere"}):
         arguments = ("a b", "", "c\nd", "\udcff")
         succeed(copy, PROLOGUE + WAYS[way] + script, *arguments, env={**os.environ, **environment})
+
+
+@pytest.mark.parametrize("blanks", [24, 0], ids=["64 bits", "32 bits"])
+def test_where_libpython_is(blanks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/proc/self/maps of a 32-bit kernel has shorter addresses, and the path further left."""
+    directory = b"/usr/lib/arm-linux-gnueabihf"
+    maps = (
+        b"b6d5b000-b6d5c000 rw-p 00000000 00:00 0\n"
+        b"b6d5c000-b6f9b000 r-xp 00000000 b3:02 41   %s%s/libpython3.9.so.1.0\n"
+    ) % (b" " * blanks, directory)
+    monkeypatch.setattr(sealing, "read_file", lambda path: maps)
+    assert sealing._libpython_directory() == directory
 
 
 def test_the_mark_of_the_second_start_spares_nothing(copy: str) -> None:
