@@ -17,6 +17,7 @@ from libc_bindings.ffi import (
     get_errno,
     pack,
 )
+from libc_bindings.signals import SIGCHLD
 
 CLONE_FILES = 0x00000400
 CLONE_PARENT = 0x00008000
@@ -29,8 +30,6 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 CLONE_INTO_CGROUP = 0x200000000
-
-SIGCHLD = 20 if posix.uname().machine.startswith("sparc") else 17
 
 _unshare = bind("unshare", INT)
 _setns = bind("setns", INT, INT)
