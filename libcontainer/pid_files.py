@@ -26,9 +26,13 @@ def tell(pid: int, pid_file: str, pidfd_socket: str, word: bytes) -> None:
                 posix.write(fd, b"%d" % pid)
             finally:
                 posix.close(fd)
-            posix.rename(temporary, pid_file)
         except OSError as error:
             raise Error(f"open {temporary}: {reason(error)}") from None
+        try:
+            posix.rename(temporary, pid_file)
+        except OSError as error:
+            posix.unlink(temporary)
+            raise Error(f"rename {temporary} {pid_file}: {reason(error)}") from None
     if pidfd_socket:
         from libcontainer import terminal
 

@@ -380,6 +380,13 @@ def test_pid_file_that_cannot_be_written(bundle: Any, scratch: Path) -> None:
         expected = f"runc create failed: open {directory}/.x.pid: {reason}"
         assert message(done) == expected
         assert traces.of(bundle) == traces.NONE
+    (scratch / "directory").mkdir()
+    before = sorted(os.listdir(scratch))
+    done = bundle.create(options=("--pid-file", f"{scratch}/directory"))
+    names = f"{scratch}/.directory {scratch}/directory"
+    assert message(done) == f"runc create failed: rename {names}: is a directory"
+    assert sorted(os.listdir(scratch)) == before
+    assert traces.of(bundle) == traces.NONE
 
 
 def test_pid_file_after_one_that_was_killed(bundle: Any, scratch: Path) -> None:
