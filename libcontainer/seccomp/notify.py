@@ -20,7 +20,7 @@ from sys import byteorder
 from libc_bindings import namespaces, process, signals
 
 from .. import channel as words
-from .. import terminal
+from .. import sockets, terminal
 from ..errors import Error
 from ..jsonio import dumps
 
@@ -53,13 +53,10 @@ def connect(path: str) -> int:
 
     A path that begins with "@" is an abstract socket's name. Raises Error.
     """
-    name = path.encode("utf-8", "surrogateescape")
-    if name[:1] == b"@":
-        name = b"\0" + name[1:]
     socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
     try:
         socket.settimeout(_PATIENCE)
-        socket.connect(name)
+        sockets.connect(socket, path)
         socket.settimeout(None)
         return socket.detach()
     except OSError as error:

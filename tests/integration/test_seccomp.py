@@ -420,6 +420,23 @@ def test_no_agent(bundle: Bundle, path: str, message: str) -> None:
     assert bundle.containers() == []
 
 
+def test_agent_at_a_long_path(bundle: Bundle, tmp_path: pathlib.Path) -> None:
+    """unix(7) has room for 107 bytes."""
+    directory = tmp_path / ("x" * 120)
+    directory.mkdir()
+    here = os.open(directory, os.O_RDONLY)
+    agent = Agent(f"/proc/self/fd/{here}/agent.sock")
+    try:
+        bundle.set(
+            notify(f"{directory}/agent.sock", "mkdir"),
+            "mkdir /dev/shm/foo && stat /dev/shm/foo-bar",
+        )
+        assert bundle.run()[0] == 0
+    finally:
+        agent.close()
+        os.close(here)
+
+
 def test_agent_that_dies(bundle: Bundle) -> None:
     """Without an agent a call is not there; nothing hangs."""
     script = (
