@@ -59,14 +59,12 @@ def update(
         return container.save_config(config)
     from libcontainer import intelrdt
 
-    rdt = linux.get("intelRdt")
-    former = dict(rdt or {})
-    intelrdt.update(rdt, container.data, l3_schema, bandwidth_schema)
+    former = intelrdt.schemata(container.data)
     try:
+        intelrdt.update(linux.get("intelRdt"), container.data, l3_schema, bandwidth_schema)
         linux["resources"] = limits.update(manager, before, changes)
     except (Error, OSError):
-        schemas = former.get("l3CacheSchema", ""), former.get("memBwSchema", "")
-        intelrdt.update(former, container.data, *schemas)
+        intelrdt.put_back(container.data, former)
         raise
     return container.save_config(config)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posix
 
-from libcontainer import jsonio
+from libcontainer import jsonio, log
 from libcontainer.errors import Error
 
 TYPE_CHECKING = False
@@ -101,6 +101,20 @@ def update(config: Any, data: dict[str, Any], l3_schema: str, bandwidth_schema: 
     if bandwidth_schema:
         config["memBwSchema"] = bandwidth_schema
     _write_schemata(root, data[_PATH], config)
+
+
+def schemata(data: dict[str, Any]) -> str:
+    """What the kernel says of the container's class now, for put_back(); "" without a class."""
+    return _read_entry(data[_PATH], "schemata") if data.get(_PATH) else ""
+
+
+def put_back(data: dict[str, Any], former: str) -> None:
+    """Make the container's class what schemata() said; that the kernel refuses is only logged."""
+    if former and schemata(data) != former:
+        try:
+            _write(mount_point(), f"{data[_PATH]}/schemata", former + "\n", "the former schemata")
+        except Error as error:
+            log.warning(str(error))
 
 
 def _class(root: str, config: Any, container_id: str, made: list[str]) -> str:

@@ -216,3 +216,16 @@ def test_update(resctrl: Path) -> None:
     shutil.rmtree(resctrl / "info/MB")
     with pytest.raises(Error, match="memory bandwidth schema is not enabled"):
         intelrdt.update(config, data, "", "MB:0=10")
+
+
+def test_an_update_is_put_back(resctrl: Path) -> None:
+    """Also what the config has never told: the kernel's own words count."""
+    data = intelrdt.apply({"memBwSchema": "MB:0=20"}, "c1", 1)
+    file = resctrl / "c1/schemata"
+    file.write_text("    MB:0=20;1=100\n    L3:0=7ff;1=7ff\n")
+    former = intelrdt.schemata(data)
+    file.write_text("MB:0=1\nL3:0=3\n")
+    intelrdt.put_back(data, former)
+    assert file.read_text().split() == ["MB:0=20;1=100", "L3:0=7ff;1=7ff"]
+    assert intelrdt.schemata({}) == ""
+    intelrdt.put_back({}, "")
