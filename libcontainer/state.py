@@ -102,6 +102,7 @@ class Container:
     def unlock(self) -> None:
         """Let other commands change this container while this one only waits."""
         fcntl.flock(self.directory, fcntl.LOCK_UN)
+        self.locked = False
 
     def refresh(self) -> None:
         """Read state.json again, after the wait for the lock.  Raises Error if it is gone."""
