@@ -184,7 +184,8 @@ def _spawn_through_a_process(plan: Plan, flags: int) -> int:
             attributes.prctl(attributes.PR_SET_DUMPABLE, dumpable == 1)
             child = _clone(plan, flags | kernel.CLONE_PARENT)
         except (OSError, Error) as error:
-            posix.write(writer, f"error {error}".encode("utf-8", "replace"))
+            why = error.strerror if isinstance(error, OSError) else error
+            posix.write(writer, f"error {why}".encode("utf-8", "replace"))
             posix._exit(1)
         if child == 0:
             plan.joined = []
