@@ -13,7 +13,7 @@ from __future__ import annotations
 import posix
 
 from . import jsonio
-from .errors import ConfigError, Error
+from .errors import ConfigError, Error, reason
 from .validation import check as check_shape
 from .validation import quoted
 
@@ -39,7 +39,7 @@ def load(bundle: str) -> Spec:
     except FileNotFoundError:
         raise Error("JSON specification file %s not found" % FILE_NAME) from None
     except OSError as fault:
-        raise Error("open %s: %s" % (path, posix.strerror(fault.errno or 0).lower())) from None
+        raise Error("open %s: %s" % (path, reason(fault))) from None
     return spec  # type: ignore[no-any-return]
 
 
@@ -89,7 +89,7 @@ def load_process(path: str) -> Process:
     try:
         process: Any = jsonio.read(path)
     except OSError as fault:
-        raise Error("open %s: %s" % (path, posix.strerror(fault.errno or 0).lower())) from None
+        raise Error("open %s: %s" % (path, reason(fault))) from None
     check_process(process, path)
     return process  # type: ignore[no-any-return]
 
@@ -139,8 +139,7 @@ def _check_namespace(namespace: Any, place: str, linux: Any, faults: list[str]) 
     path = namespace.get("path")
     if not path:
         kind = namespace["type"]
-        file = {"network": "net", "mount": "mnt"}.get(kind, kind)
-        if kind in ("user", "cgroup", "time") and not _exists("/proc/self/ns/" + file):
+        if kind in ("user", "cgroup", "time") and not _exists("/proc/self/ns/" + kind):
             faults.append("%s: %s namespaces aren't enabled in the kernel" % (place, kind))
         return
     try:

@@ -10,7 +10,7 @@ import time
 
 from libc_bindings import signals
 from libcontainer import log, state
-from libcontainer.errors import Error
+from libcontainer.errors import Error, reason
 from libcontainer.state import CREATED, PAUSED, RUNNING, STOPPED
 
 TYPE_CHECKING = False
@@ -142,8 +142,7 @@ def signal_init(container: Container, signal: int) -> None:
     except ProcessLookupError:
         raise Error("container not running") from None
     except OSError as error:
-        reason = posix.strerror(error.errno or 0).lower()
-        raise Error(f"unable to signal init: {reason}") from None
+        raise Error(f"unable to signal init: {reason(error)}") from None
     finally:
         if pidfd >= 0:
             posix.close(pidfd)
@@ -224,8 +223,8 @@ def destroy(container: Container) -> None:
         try:
             manager.destroy()
         except OSError as error:
-            reason = f"{error.strerror}: {error.filename}"
-            raise Error(f"unable to remove container's cgroup: {reason}") from None
+            why = f"{error.strerror}: {error.filename}"
+            raise Error(f"unable to remove container's cgroup: {why}") from None
     log.debug("host: the cgroup is removed")
     if container.data.get("intel_rdt_path") or container.data.get("intel_rdt_mon_path"):
         from libcontainer import intelrdt

@@ -28,7 +28,7 @@ from libcontainer import (
 )
 from libcontainer import channel as words
 from libcontainer import process as processes
-from libcontainer.errors import Error
+from libcontainer.errors import Error, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -268,8 +268,8 @@ def _entrance(manager: Any, cgroup: list[str], init_pid: int) -> Any:
     try:
         return manager.entrance(cgroup, init_pid)
     except OSError as error:
-        reason = f"{error.filename}: {posix.strerror(error.errno or 0).lower()}"
-        raise Error(f"error adding pid {posix.getpid()} to cgroups: {reason}") from None
+        where = f"{error.filename}: {reason(error)}"
+        raise Error(f"error adding pid {posix.getpid()} to cgroups: {where}") from None
 
 
 def _process_of(made: state.Container, args: list[str]) -> Any:

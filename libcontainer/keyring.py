@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import errno
-import posix
 
 from libc_bindings import keyrings
 from libcontainer import log, procfs
-from libcontainer.errors import Error
+from libcontainer.errors import Error, reason
 
 
 def join(name: str, label: str | None) -> None:
     """A new session keyring `name`, searchable by its possessor's programs; raises Error.
 
-    `label` is the SELinux label that it gets. A host whose keys are used up (EDQUOT), or whose
-    kernel has none (ENOSYS), is a fault as in runc, which then asks for --no-new-keyring.
+    `label` is the SELinux label that it gets. A host whose keys are used up (EDQUOT) is a fault, for
+    which there is --no-new-keyring; a kernel without keyrings is worth a warning, as in runc.
     """
     if label:
         from libcontainer import lsm
@@ -27,7 +26,7 @@ def join(name: str, label: str | None) -> None:
         if error.errno == errno.ENOSYS:
             log.warning("unable to join session keyring: this kernel has no keyrings")
             return
-        reason = posix.strerror(error.errno or 0).lower()
-        raise Error(f"unable to join session keyring: {reason} (see --no-new-keyring)") from None
+        told = f"unable to join session keyring: {reason(error)} (see --no-new-keyring)"
+        raise Error(told) from None
     if label:
         lsm.set_key_label(procfs, "")

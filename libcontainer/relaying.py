@@ -8,7 +8,7 @@ import select
 
 from libc_bindings import signals, terminals
 from libcontainer import supervise, terminal
-from libcontainer.errors import Error
+from libcontainer.errors import Error, reason
 from libcontainer.supervise import Relay
 
 _CHUNK = 65536
@@ -36,7 +36,7 @@ def find_terminal() -> int:
     try:
         return posix.open("/dev/tty", posix.O_RDWR | posix.O_NOCTTY | posix.O_CLOEXEC)
     except OSError as error:
-        raise Error(f"open /dev/tty: {posix.strerror(error.errno or 0).lower()}") from None
+        raise Error(f"open /dev/tty: {reason(error)}") from None
 
 
 def wait(pid: int, relay: Relay) -> int:
@@ -152,9 +152,8 @@ def _show(master: int) -> bool:
     """Copy a piece of output; False when there is no more (EIO: the last slave was closed)."""
     try:
         chunk = posix.read(master, _CHUNK)
-    except BlockingIOError:
-        return False
     except OSError:
+        # EAGAIN, or EIO.
         return False
     while chunk:
         try:
