@@ -201,9 +201,8 @@ def kill(command: Command, root: str) -> int:
     try:
         signal = signal_number(rest[0] if rest and rest[0] else "SIGTERM")
     except Error:
-        container.get_state(
-            root, container_id
-        )  # A container that is not there is the worse mistake.
+        # A container that is not there is the worse mistake.
+        container.get_state(root, container_id)
         raise
     container.kill(root, container_id, signal, all=command.options["all"])
     return 0

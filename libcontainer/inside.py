@@ -21,7 +21,7 @@ def close_imports() -> None:
 
     A module would be looked for at the interpreter's paths in there, and what the image has put
     in that place would run with the runtime's privileges. A late import is an error, then; what is
-    needed was read beforehand (preparation.preload).
+    needed was read beforehand (inheritance.preload).
     """
     sys.meta_path.clear()
     sys.path_importer_cache.clear()
@@ -60,7 +60,7 @@ def say(error: BaseException) -> None:
 
 def describe(error: BaseException) -> str:
     """One sentence for an exception that ended a step."""
-    if isinstance(error, OSError) and not isinstance(error, Error):
+    if isinstance(error, OSError):
         what = f"{error.strerror or error}"
         return f"{what}: {error.filename}" if error.filename else what
     text = str(error)

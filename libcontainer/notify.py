@@ -9,7 +9,6 @@ from __future__ import annotations
 import _socket
 import posix
 import select
-import time
 
 from libcontainer import log
 from libcontainer.errors import Error
@@ -121,7 +120,6 @@ def _barrier(host: Any) -> None:
     posix.close(writer)
     waiting = select.poll()
     waiting.register(reader, 0)
-    deadline = time.monotonic() + _BARRIER_SECONDS
-    if not waiting.poll((deadline - time.monotonic()) * 1000):
+    if not waiting.poll(_BARRIER_SECONDS * 1000):
         log.warning("Timeout after waiting 30s for barrier. Ignored.")
     posix.close(reader)

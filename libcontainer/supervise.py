@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# What is not for the container: its own children and window, Go's SIGURG, and what cannot be held.
+# What is told to this process alone: its children's ends, its window; SIGURG, as Go programs keep it.
 _KEPT = (signals.SIGCHLD, signals.SIGWINCH, signals.SIGURG)
 
 

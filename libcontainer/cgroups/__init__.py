@@ -5,11 +5,11 @@ The order in which a container is made:
     found = manager(cgroups_path, id, resources)   computes paths, touches nothing
     found.check()                                  refuses what this host cannot do
     found.create()                                 the directories
-    found.apply(pid)                               the process moves in
+    way = found.entrance()                         through which init, once it is cloned, goes in
+    way.finish(found, pid, born)                   init is in: entrance.py tells how
     found.set(resources)                           the limits
 
-`set` may come before `apply`: then nothing the process does escapes a limit, while after it the
-memory that the runtime itself needs before execve(2) is allowed for until the limits are written.
+A process that is not our own to clone (criu) is moved in by apply(pid), which takes its time.
 """
 
 from __future__ import annotations

@@ -242,7 +242,7 @@ VERBS: dict[str, Verb] = {
     "features": Verb("show what this runtime can do, as JSON", least=0, most=0),
 }
 
-# Kinds have these defaults; the few others are here. `root` depends on the user, see runc.py.
+# Other defaults than those of the kinds (see defaults()). That of `root` depends on the user: roots.py.
 DEFAULTS: dict[str, object] = {
     "format": "table",
     "interval": 5.0,
@@ -307,8 +307,8 @@ _SECONDS = {
     "us": 1e-6,
     "µs": 1e-6,
     "μs": 1e-6,
+    "ns": 1e-9,
 }
-_SECONDS["ns"] = 1e-9
 
 
 def _in_64_bits(sign: int, magnitude: int) -> int:

@@ -67,7 +67,10 @@ def forget(place: str = "") -> None:
 
 
 def place(fd: int) -> str:
-    """The path by which mount(2) finds what `fd` holds."""
+    """The path by which mount(2) finds what `fd` holds.
+
+    Between keep_places() and drop_places() it is relative, and the working directory is changed for it.
+    """
     if _places < 0:
         return "/proc/self/fd/%d" % fd
     posix.fchdir(_places)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _socket
 import posix
+from sys import byteorder
 
 from libc_bindings import namespaces, paths
 
@@ -142,16 +143,12 @@ def _close_above(last: int) -> None:
 
 
 def _send(socket: _socket.socket, message: bytes, *fds: int) -> None:
-    import sys
-
-    rights = b"".join([fd.to_bytes(_WIDTH, sys.byteorder) for fd in fds])
+    rights = b"".join([fd.to_bytes(_WIDTH, byteorder) for fd in fds])
     socket.sendmsg([message], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
 
 
 def _receive(socket: _socket.socket) -> tuple[bytes, list[int]]:
     """One message and the descriptors that came with it; an empty one at the end."""
-    import sys
-
     message, ancillary, _, _ = socket.recvmsg(
         _LONGEST_MESSAGE, _socket.CMSG_SPACE(2 * _WIDTH), _socket.MSG_CMSG_CLOEXEC
     )
@@ -160,5 +157,5 @@ def _receive(socket: _socket.socket) -> tuple[bytes, list[int]]:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
             whole = len(rights) - len(rights) % _WIDTH
             for start_ in range(0, whole, _WIDTH):
-                fds.append(int.from_bytes(rights[start_ : start_ + _WIDTH], sys.byteorder))
+                fds.append(int.from_bytes(rights[start_ : start_ + _WIDTH], byteorder))
     return message, fds

@@ -122,7 +122,7 @@ def reason(error: Exception) -> str:
 
 
 def is_unified(cgroup: Any) -> bool:
-    """Whether the host has cgroup v2 alone, going by the CgroupView. None: nothing but that is known."""
+    """Whether the host has cgroup v2 alone, by the CgroupView; also where it is not known (None)."""
     return cgroup is None or cgroup.version == 2
 
 
