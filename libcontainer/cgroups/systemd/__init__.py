@@ -10,22 +10,21 @@ from __future__ import annotations
 import posix
 
 from libcontainer.cgroups import files, hierarchies
+from libcontainer.cgroups.base import Manager
 from libcontainer.cgroups.v1 import LegacyManager
 from libcontainer.cgroups.v2 import UnifiedManager
 from libcontainer.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Union
+    from typing import Any
 
     from libcontainer.cgroups.entrance import Entrance
     from libcontainer.cgroups.systemd.units import Properties, Unit
 
-    SystemdManager = Union["LegacySystemdManager", "UnifiedSystemdManager"]
 
-
-class _Driver:
-    """What it takes to have systemd make, change and stop the unit; mixed into a Manager."""
+class SystemdManager(Manager):
+    """What it takes to have systemd make and stop the unit, in front of a version's manager."""
 
     unit: Unit
     annotations: dict[str, str]
@@ -34,10 +33,6 @@ class _Driver:
     starting: bool
     """Whether the next set() is of the limits that it was started with."""
 
-
-class LegacySystemdManager(_Driver, LegacyManager):
-    """A unit on a host with cgroup v1."""
-
     def create(self) -> None:
         # The unit makes the cgroups, and a scope cannot be made without a process.
         return
@@ -45,13 +40,30 @@ class LegacySystemdManager(_Driver, LegacyManager):
     def entrance(self, cgroup: list[str] | None = None, init: int = 0) -> Entrance:
         if self.started:
             return super().entrance(cgroup, init)
-        return _moved_by_host()
+        from libcontainer.cgroups.entrance import Entrance
+
+        found = Entrance()
+        found.by_host = True
+        return found
 
     def join(self, pid: int, cgroup: list[str] | None = None, init: int = 0) -> None:
-        if not self.started:
-            self.apply(pid)
-        else:
+        if self.started:
             super().join(pid, cgroup, init)
+        else:
+            self.apply(pid)
+
+    def destroy(self) -> None:
+        try:
+            self.unit.stop()
+        finally:
+            super().destroy()
+
+    def to_state(self) -> dict[str, Any]:
+        return {**super().to_state(), "systemd": self.unit.to_state()}
+
+
+class LegacySystemdManager(SystemdManager, LegacyManager):
+    """A unit on a host with cgroup v1."""
 
     def apply(self, pid: int) -> None:
         _start(self, pid)
@@ -86,30 +98,16 @@ class LegacySystemdManager(_Driver, LegacyManager):
                 self.thaw()
         super().set(properties.inexact(exact), devices=False)
 
-    def destroy(self) -> None:
-        try:
-            self.unit.stop()
-        finally:
-            super().destroy()
 
-    def to_state(self) -> dict[str, Any]:
-        return {**super().to_state(), "systemd": self.unit.to_state()}
-
-
-class UnifiedSystemdManager(_Driver, UnifiedManager):
+class UnifiedSystemdManager(SystemdManager, UnifiedManager):
     """A unit on a host with cgroup v2."""
 
-    def create(self) -> None:
-        # The unit makes the cgroup, and a scope cannot be made without a process.
-        return
-
     def entrance(self, cgroup: list[str] | None = None, init: int = 0) -> Entrance:
-        if self.started:
-            return super().entrance(cgroup, init)
-        from libcontainer.cgroups.entrance import is_roomy
+        found = super().entrance(cgroup, init)
+        if found.by_host:
+            from libcontainer.cgroups.entrance import is_roomy
 
-        found = _moved_by_host()
-        found.tight = not is_roomy((self.resources.get("memory") or {}).get("limit"))
+            found.tight = not is_roomy((self.resources.get("memory") or {}).get("limit"))
         return found
 
     def join(self, pid: int, cgroup: list[str] | None = None, init: int = 0) -> None:
@@ -142,23 +140,6 @@ class UnifiedSystemdManager(_Driver, UnifiedManager):
             exact, devices = properties.inexact(exact), False
         self.starting = False
         super().set(exact, devices=devices)
-
-    def destroy(self) -> None:
-        try:
-            self.unit.stop()
-        finally:
-            super().destroy()
-
-    def to_state(self) -> dict[str, Any]:
-        return {**super().to_state(), "systemd": self.unit.to_state()}
-
-
-def _moved_by_host() -> Entrance:
-    from libcontainer.cgroups.entrance import Entrance
-
-    found = Entrance()
-    found.by_host = True
-    return found
 
 
 def _start(manager: SystemdManager, pid: int) -> None:
