@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 ANY = -1
 """A wildcard for a major or minor number."""
 
-_READ, _WRITE, _MKNOD = 1, 2, 4
-ALL = _READ | _WRITE | _MKNOD
-_LETTERS = {"r": _READ, "w": _WRITE, "m": _MKNOD}
+READ, WRITE, MKNOD = 1, 2, 4
+ALL = READ | WRITE | MKNOD
+_LETTERS = {"r": READ, "w": WRITE, "m": MKNOD}
 
 # What every container may do, whatever its config says; a node that `linux.devices` gives another
 # device is left out.
 _DEFAULTS: tuple[tuple[str, str, int, int, int], ...] = (
     # A node of any device may be made; that is not yet access to the device.
-    ("", "c", ANY, ANY, _MKNOD),
-    ("", "b", ANY, ANY, _MKNOD),
+    ("", "c", ANY, ANY, MKNOD),
+    ("", "b", ANY, ANY, MKNOD),
     ("/dev/null", "c", 1, 3, ALL),
     ("/dev/random", "c", 1, 8, ALL),
     ("/dev/full", "c", 1, 7, ALL),

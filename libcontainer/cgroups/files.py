@@ -73,6 +73,15 @@ def read_if_there(path: str) -> str:
         raise
 
 
+def count(path: str, key: str) -> int:
+    """The number behind `key` in a control file of `key value` lines; 0 where either is missing."""
+    for line in read_if_there(path).splitlines():
+        name, _, value = line.partition(" ")
+        if name == key:
+            return int(value)
+    return 0
+
+
 def write(path: str, value: str) -> None:
     """Write a control file that exists; OSError with the path."""
     fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 import select
 
-from libcontainer.cgroups.files import exists, read_if_there, write
+from libcontainer.cgroups.files import count, exists, write
 from libcontainer.errors import Error
 
 TYPE_CHECKING = False
@@ -77,21 +77,13 @@ class _UnifiedWatch(Watch):
                 inotify_add_watch(self.fd, path, IN_MODIFY)
 
     def _kills(self) -> int:
-        return _value(self.directory + "/memory.events", "oom_kill")
+        return count(self.directory + "/memory.events", "oom_kill")
 
     def read(self) -> list[str]:
         posix.read(self.fd, 65536)
         kills = self._kills()
         happened = ["oom"] if kills > self.kills else []
         self.kills = kills
-        if _value(self.directory + "/cgroup.events", "populated") == 0:
+        if count(self.directory + "/cgroup.events", "populated") == 0:
             happened.append("gone")
         return happened
-
-
-def _value(path: str, key: str) -> int:
-    for line in read_if_there(path).splitlines():
-        name, _, value = line.partition(" ")
-        if name == key:
-            return int(value)
-    return 0

@@ -213,11 +213,7 @@ class LegacyManager(Manager):
         return directory
 
     def oom_killed(self) -> bool:
-        text = files.read_if_there(self.paths.get("memory", "") + "/memory.oom_control")
-        for line in text.splitlines():
-            if line.startswith("oom_kill "):
-                return line != "oom_kill 0"
-        return False
+        return files.count(self.paths.get("memory", "") + "/memory.oom_control", "oom_kill") > 0
 
     def stats(self) -> dict[str, Any]:
         from libcontainer.cgroups.v1 import stats

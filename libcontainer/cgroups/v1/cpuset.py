@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 
 CONTROLLER = "cpuset"
 
-# Android mounts the controller without the prefix in its file names.
-_PREFIXES = ("cpuset.", "")
-
 
 def wanted(resources: dict[str, Any]) -> list[tuple[str, str]]:
     """The properties asked for, each with the control file that it needs ("" if it varies)."""
@@ -25,11 +22,9 @@ def wanted(resources: dict[str, Any]) -> list[tuple[str, str]]:
 def set(directory: str, resources: dict[str, Any]) -> None:
     """Write the lists; LimitError names the one that the kernel refuses."""
     cpu = resources.get("cpu") or {}
-    prefix = ""
     for prop in ("cpus", "mems"):
         if cpu.get(prop):
-            prefix = prefix or _prefix(directory)
-            limit(directory, prefix + prop, cpu[prop], "cpu." + prop)
+            limit(directory, _prefix(directory) + prop, cpu[prop], "cpu." + prop)
 
 
 def create(directory: str, mount: str, resources: dict[str, Any] | None = None) -> None:
@@ -68,11 +63,6 @@ def create(directory: str, mount: str, resources: dict[str, Any] | None = None) 
                 write(directory + "/" + name, value)
 
 
-_known: dict[str, str] = {}
-
-
 def _prefix(directory: str) -> str:
-    found = _known.get("")
-    if found is None:
-        found = _known[""] = _PREFIXES[not exists(directory + "/cpuset.cpus")]
-    return found
+    """Android mounts the controller without the prefix in its file names."""
+    return "cpuset." if exists(directory + "/cpuset.cpus") else ""

@@ -240,11 +240,7 @@ class UnifiedManager(Manager):
         super().kill(signal)
 
     def oom_killed(self) -> bool:
-        text = files.read_if_there(self.main + "/memory.events")
-        for line in text.splitlines():
-            if line.startswith("oom_kill "):
-                return line != "oom_kill 0"
-        return False
+        return files.count(self.main + "/memory.events", "oom_kill") > 0
 
     def stats(self) -> dict[str, Any]:
         from libcontainer.cgroups.v2 import stats

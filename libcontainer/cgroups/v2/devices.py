@@ -11,7 +11,7 @@ import posix
 
 from libc_bindings import bpf
 from libcontainer import log
-from libcontainer.cgroups.devices import ALL, ANY, Policy
+from libcontainer.cgroups.devices import ALL, ANY, MKNOD, READ, WRITE, Policy
 from libcontainer.cgroups.files import RESOURCES
 from libcontainer.cgroups.hierarchies import in_user_namespace
 from libcontainer.errors import Error
@@ -233,9 +233,9 @@ def _minors(allow: bool, kind: str, major: int, minors: dict[int, int]) -> Steps
 
 
 def _bits(access: int) -> int:
-    """r, w, m as the kernel's BPF_DEVCG_ACC_* bits."""
+    """Access bits as the kernel's BPF_DEVCG_ACC_*."""
     return (
-        (bpf.BPF_DEVCG_ACC_READ if access & 1 else 0)
-        | (bpf.BPF_DEVCG_ACC_WRITE if access & 2 else 0)
-        | (bpf.BPF_DEVCG_ACC_MKNOD if access & 4 else 0)
+        (bpf.BPF_DEVCG_ACC_READ if access & READ else 0)
+        | (bpf.BPF_DEVCG_ACC_WRITE if access & WRITE else 0)
+        | (bpf.BPF_DEVCG_ACC_MKNOD if access & MKNOD else 0)
     )
