@@ -15,6 +15,7 @@ from libcontainer import channel as words
 from libcontainer import (
     container,
     hooks,
+    inheritance,
     init,
     log,
     namespaces,
@@ -149,7 +150,8 @@ def begin(root: str, container_id: str, options: Options) -> tuple[Creation, str
     Returns, besides, the absolute bundle and whether cgroups may be out of reach.
     """
     spec, bundle, rootless_cgroups = preparation.load(options)
-    preparation.check_terminal(spec, options)
+    terminal = bool(spec["process"].get("terminal"))
+    inheritance.check_terminal(terminal, options.detach, options.console_socket)
     if not options.detach:
         from libcontainer import supervise
 

@@ -207,20 +207,12 @@ def execute(
     _inherit(process, spec["process"])
     execution = _Execution(process, spec)
     execution.first_free_fd = first_free_fd
-    terminal_wanted = process.get("terminal")
-    if detach and terminal_wanted and not console_socket:
-        raise Error("cannot allocate tty if runc will detach without setting console socket")
-    if console_socket and not (detach and terminal_wanted):
-        raise Error("cannot use console socket if runc will not detach or allocate tty")
+    inheritance.check_terminal(bool(process.get("terminal")), detach, console_socket)
     relay = None
     if not detach:
         from libcontainer import supervise
 
         supervise.hold_signals()
-        if terminal_wanted:
-            from libcontainer import relaying
-
-            relaying.find_terminal()
     execution.manager = cgroups.restore(made.data["cgroup"])
     try:
         if not process.get("execCPUAffinity"):

@@ -30,6 +30,19 @@ def preserved(first: int, count: int, what: str = "preserved-fd") -> int:
     return first + count
 
 
+def check_terminal(wanted: bool, detach: bool, console_socket: str) -> None:
+    """A terminal needs somebody who gets it: the socket, or us.  Raises Error."""
+    if detach and wanted and not console_socket:
+        raise Error("cannot allocate tty if runc will detach without setting console socket")
+    if console_socket and not (detach and wanted):
+        raise Error("cannot use console socket if runc will not detach or allocate tty")
+    if wanted and not detach:
+        from libcontainer import relaying
+
+        # Without one nothing is made.
+        relaying.find_terminal()
+
+
 def maps_groups(proc: Any, linux: Any, plan: namespaces.Plan) -> bool | None:
     """Whether setgroups(2) works in there; None where that shows in there only.
 

@@ -127,20 +127,6 @@ def _rootless_cgroups(rootless: str) -> bool:
     return posix.geteuid() != 0 or in_user_namespace()
 
 
-def check_terminal(spec: Any, options: Options) -> None:
-    """A terminal needs somebody who gets it: the socket, or us.  Raises Error."""
-    terminal = spec["process"].get("terminal")
-    if options.detach and terminal and not options.console_socket:
-        raise Error("cannot allocate tty if runc will detach without setting console socket")
-    if options.console_socket and not (options.detach and terminal):
-        raise Error("cannot use console socket if runc will not detach or allocate tty")
-    if terminal and not options.console_socket:
-        from libcontainer import relaying
-
-        # Without one nothing is made.
-        relaying.find_terminal()
-
-
 def cgroup_manager(container_id: str, spec: Any, options: Options, rootless: bool) -> Any:
     """The manager of the config's cgroup, checked against this host; nothing is made."""
     linux = spec.get("linux") or {}
