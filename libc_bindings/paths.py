@@ -46,6 +46,7 @@ LAST_DESCRIPTOR = 0xFFFFFFFF
 
 # The types in statfs(2) that decisions hang on.
 PROC_SUPER_MAGIC = 0x9FA0
+DEVPTS_SUPER_MAGIC = 0x1CD1
 AAFS_MAGIC = 0x5A3C69F0
 
 # struct open_how by its fields: packing it takes a fifth of the call's time.

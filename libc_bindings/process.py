@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posix
 from sys import byteorder
 
 from libc_bindings.ffi import (
@@ -66,6 +67,20 @@ MPOL_FLAGS = {
     "MPOL_F_STATIC_NODES": 1 << 15,
 }
 
+_RLIMITS = {
+    "RLIMIT_CPU": 0, "RLIMIT_FSIZE": 1, "RLIMIT_DATA": 2, "RLIMIT_STACK": 3, "RLIMIT_CORE": 4,
+    "RLIMIT_RSS": 5, "RLIMIT_NPROC": 6, "RLIMIT_NOFILE": 7, "RLIMIT_MEMLOCK": 8, "RLIMIT_AS": 9,
+    "RLIMIT_LOCKS": 10, "RLIMIT_SIGPENDING": 11, "RLIMIT_MSGQUEUE": 12, "RLIMIT_NICE": 13,
+    "RLIMIT_RTPRIO": 14, "RLIMIT_RTTIME": 15,
+}  # fmt: skip
+# These three families number five limits in their own way (asm/resource.h).
+_OWN_RLIMITS = {
+    "mips": {"RLIMIT_NOFILE": 5, "RLIMIT_AS": 6, "RLIMIT_RSS": 7, "RLIMIT_NPROC": 8,
+             "RLIMIT_MEMLOCK": 9},
+    "sparc": {"RLIMIT_NOFILE": 6, "RLIMIT_NPROC": 7},
+    "alpha": {"RLIMIT_NOFILE": 6, "RLIMIT_AS": 7, "RLIMIT_NPROC": 8, "RLIMIT_MEMLOCK": 9},
+}  # fmt: skip
+
 _prctl = bind("prctl", INT, ULONG, ULONG, ULONG, ULONG)
 
 
@@ -125,8 +140,14 @@ def set_mempolicy(mode: int, nodes: list[int]) -> None:
     check(call(mode, mask, width * 8 + 1 if nodes else 0), "set_mempolicy")
 
 
-def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
-    """prlimit(2): set process `pid`'s limits; -1 (RLIM_INFINITY) and 2**64-1 mean no limit."""
+def prlimit(pid: int, resource: str, soft: int, hard: int) -> None:
+    """prlimit(2): set process `pid`'s limits of `resource`, such as RLIMIT_NOFILE.
+
+    -1 (RLIM_INFINITY) and 2**64-1 mean no limit. Raises KeyError for a resource that is not known.
+    """
+    machine = posix.uname().machine
+    own = next((v for k, v in _OWN_RLIMITS.items() if machine.startswith(k)), {})
+    number = own.get(resource, _RLIMITS[resource])
     infinity = 2**64 - 1
     limits = pack((soft & infinity, 8), (hard & infinity, 8))
     # glibc's plain prlimit takes 32-bit limits on 32-bit machines; musl has only 64-bit ones.
@@ -134,4 +155,4 @@ def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
         call = bind("prlimit64", INT, UINT, BYTES, POINTER)
     except AttributeError:
         call = bind("prlimit", INT, UINT, BYTES, POINTER)
-    check(call(pid, resource, limits, None), "prlimit")
+    check(call(pid, number, limits, None), "prlimit")

@@ -76,9 +76,7 @@ def _memory_policy() -> dict[str, Any]:
 
 
 def _annotations() -> dict[str, str]:
-    from libcontainer.commandline.versions import libseccomp
-
-    found = libseccomp()
+    found = version.libseccomp()
     return {
         **({"io.github.seccomp.libseccomp.version": found} if found else {}),
         "org.opencontainers.runc.checkpoint.enabled": "true",

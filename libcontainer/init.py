@@ -169,7 +169,7 @@ def _prepare(prep: Preparation, channel: Channel) -> tuple[bytes, dict[bytes, by
     environ = process.environment(proc, root_fd)
     _set_labels(proc)
     if prep.visible:
-        process.forget_environment(procfs)
+        process.forget_environment()
     procfs.release()
     inside.close_imports()
     log.debug("init: devices, hooks, sysctls, terminal are done")

@@ -11,26 +11,12 @@ import posix
 
 from libc_bindings import capabilities as caps
 from libc_bindings import process as kernel
-from libcontainer import log, paths
+from libcontainer import log, paths, procfs
 from libcontainer.errors import Error, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-_RLIMITS = {
-    "RLIMIT_CPU": 0, "RLIMIT_FSIZE": 1, "RLIMIT_DATA": 2, "RLIMIT_STACK": 3, "RLIMIT_CORE": 4,
-    "RLIMIT_RSS": 5, "RLIMIT_NPROC": 6, "RLIMIT_NOFILE": 7, "RLIMIT_MEMLOCK": 8, "RLIMIT_AS": 9,
-    "RLIMIT_LOCKS": 10, "RLIMIT_SIGPENDING": 11, "RLIMIT_MSGQUEUE": 12, "RLIMIT_NICE": 13,
-    "RLIMIT_RTPRIO": 14, "RLIMIT_RTTIME": 15,
-}  # fmt: skip
-# These three families number five limits in their own way (asm/resource.h).
-_OWN_RLIMITS = {
-    "mips": {"RLIMIT_NOFILE": 5, "RLIMIT_AS": 6, "RLIMIT_RSS": 7, "RLIMIT_NPROC": 8,
-             "RLIMIT_MEMLOCK": 9},
-    "sparc": {"RLIMIT_NOFILE": 6, "RLIMIT_NPROC": 7},
-    "alpha": {"RLIMIT_NOFILE": 6, "RLIMIT_AS": 7, "RLIMIT_NPROC": 8, "RLIMIT_MEMLOCK": 9},
-}  # fmt: skip
 
 _PASSWD_MAX = 16 << 20
 
@@ -145,12 +131,10 @@ def reset_affinity(pid: int) -> None:
 
 def set_limits(pid: int, process: Any) -> None:
     """rlimits of process `pid` (0 is the caller)."""
-    machine = posix.uname().machine
-    own = next((v for k, v in _OWN_RLIMITS.items() if machine.startswith(k)), {})
     for limit in process.get("rlimits") or ():
         name = limit["type"]
         try:
-            kernel.prlimit(pid, own.get(name, _RLIMITS[name]), limit["soft"], limit["hard"])
+            kernel.prlimit(pid, name, limit["soft"], limit["hard"])
         except OSError as error:
             raise Error(f"error setting rlimit {name}: {error.strerror}") from None
 
@@ -160,8 +144,6 @@ def set_oom_score(pid: int, process: Any) -> None:
     score = process.get("oomScoreAdj")
     if score is None:
         return
-    from libcontainer import procfs
-
     try:
         procfs.write_pid(pid, "oom_score_adj", str(score))
     except OSError as error:
@@ -319,7 +301,7 @@ def home_of(uid: int, root_fd: int) -> bytes:
     return b"/"
 
 
-def forget_environment(procfs: Any) -> None:
+def forget_environment() -> None:
     """Overwrite the caller's environment where /proc/PID/environ shows it (proc(5), env_start)."""
     posix.environ.clear()
     fields = procfs.read("self/stat").rpartition(b") ")[2].split()

@@ -15,7 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_DEVPTS_SUPER_MAGIC = 0x1CD1
 _INT_WIDTH = 4
 
 
@@ -104,7 +103,7 @@ def _open_master(root_fd: int) -> int:
         device = posix.makedev(5, 2)
         if status.st_mode & 0o170000 != 0o020000 or status.st_rdev != device:
             raise Error("process.terminal: /dev/ptmx is not the pseudo-terminal multiplexer")
-        if kernel.fstatfs_type(place) != _DEVPTS_SUPER_MAGIC:
+        if kernel.fstatfs_type(place) != kernel.DEVPTS_SUPER_MAGIC:
             raise Error("process.terminal: /dev/ptmx does not lead to a devpts of the container")
         # Not through /proc, which for `exec` is the container's, and may be a directory of the image's.
         master = procfs.follow(f"self/fd/{place}", posix.O_RDWR | posix.O_NOCTTY)

@@ -82,11 +82,12 @@ _FLAGS = (
 
 # criu_cg_mode of criu's images/rpc.proto.
 _CGROUP_MODES = {"": 6, "soft": 3, "full": 4, "strict": 5, "ignore": 0}
-_CLONE_NEWNET = 0x40000000
 
 
 def settings(options: dict[str, Any]) -> dict[str, Any]:
     """The options in criu's words (libcontainer/checkpointing/protocol.py).  Raises Error."""
+    from libc_bindings.namespaces import CLONE_NEWNET
+
     found = {name.replace("-", "_"): options[name] for name in _FLAGS if options.get(name)}
     mode = options["manage-cgroups-mode"]
     if mode not in _CGROUP_MODES:
@@ -96,7 +97,7 @@ def settings(options: dict[str, Any]) -> dict[str, Any]:
         if namespace != "network":
             raise Error('namespace "%s" is not supported' % namespace)
     # The network's devices are not ours: hooks make them, also when --empty-ns does not ask for it.
-    found["empty_ns"] = _CLONE_NEWNET
+    found["empty_ns"] = CLONE_NEWNET
     if options.get("page-server"):
         found["ps"] = _page_server(options["page-server"])
     if options.get("parent-path", "")[:1] == "/":

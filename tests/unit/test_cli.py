@@ -34,7 +34,6 @@ from libcontainer.commandline import (
     tables,
     texts,
     usage,
-    versions,
 )
 from libcontainer.errors import Error
 
@@ -256,7 +255,7 @@ def test_version_of_libseccomp() -> None:
     library.seccomp_version.restype = ctypes.POINTER(Version)
     told = library.seccomp_version().contents
     found = "%d.%d.%d" % (told.major, told.minor, told.micro)
-    assert versions.libseccomp() in ("", found)
+    assert version.libseccomp() in ("", found)
 
 
 @pytest.mark.parametrize(
