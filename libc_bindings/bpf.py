@@ -101,13 +101,13 @@ def prog_detach(cgroup: int, program: int, kind: int) -> None:
 def prog_query(cgroup: int, kind: int) -> list[int]:
     """The ids of the programs attached to the cgroup itself (Linux 4.15); OSError."""
     room = 64
+    query = bind_syscall("bpf", INT, POINTER, UINT)
     while True:
         ids = buffer(4 * room)
         attr = buffer(32)
         attr.raw = pack(
             (cgroup, 4), (kind, 4), (0, 4), (0, 4), (address(ids), 8), (room, 4), (0, 4)
         )
-        query = bind_syscall("bpf", INT, POINTER, UINT)
         result = query(BPF_PROG_QUERY, address(attr), 32)
         count = int.from_bytes(attr.raw[24:28], sys.byteorder)
         if result == -1 and get_errno() == errno.ENOSPC and count > room:

@@ -123,12 +123,12 @@ class PATH(BYTES):
         return BYTES.from_param(value)
 
 
-def bind(name: str, *argtypes: Any, returns: Any = INT) -> Callable[..., Any]:
+def bind(name: str, *argtypes: Any, returns: Any = INT, handle: Any = None) -> Callable[..., Any]:
     """The C library's function `name`; it returns an int and leaves errno for check().
 
-    Raises AttributeError where this libc has no such function.
+    Raises AttributeError where this libc has no such function. `handle` is library()'s.
     """
-    function: Any = _symbol(name)
+    function: Any = _symbol(name, handle)
     function.argtypes = argtypes
     function.restype = returns
     bound: Callable[..., Any] = function
@@ -139,12 +139,8 @@ def library(name: str) -> Callable[..., Callable[..., Any]]:
     """bind() for another library than libc, given by its soname; OSError if it cannot be loaded."""
     handle = _open(name)
 
-    def bind_there(function_name: str, *argtypes: Any, returns: Any = INT) -> Callable[..., Any]:
-        function: Any = _symbol(function_name, handle)
-        function.argtypes = argtypes
-        function.restype = returns
-        bound: Callable[..., Any] = function
-        return bound
+    def bind_there(function: str, *argtypes: Any, returns: Any = INT) -> Callable[..., Any]:
+        return bind(function, *argtypes, returns=returns, handle=handle)
 
     return bind_there
 

@@ -6,7 +6,7 @@ runtime-spec config-linux.md "Default Devices", "Devices" and "Default filesyste
 from __future__ import annotations
 
 import posix
-from _stat import S_IFBLK, S_IFCHR, S_IFIFO, S_IFMT, S_IFREG, S_ISCHR
+from _stat import S_IFBLK, S_IFCHR, S_IFIFO, S_IFMT, S_IFREG, S_IMODE, S_ISCHR
 from errno import EBADF, EEXIST, ENOENT, EPERM
 
 from ..errors import Error
@@ -140,10 +140,10 @@ def _make_device(root_fd: int, parents: dict[str, int], device: Any, bind: bool)
     if bind and kind != S_IFIFO:
         _bind_device(parent, name, device, kind)
         return
-    mode = device.get("fileMode", 0o666) & ~S_IFMT(0o777777) | kind
-    number = posix.makedev(device.get("major", 0), device.get("minor", 0))
+    mode = S_IMODE(device.get("fileMode", 0o666)) | kind
+    number = 0 if kind == S_IFIFO else posix.makedev(*_numbers(device))
     try:
-        posix.mknod(name, mode, 0 if kind == S_IFIFO else number, dir_fd=parent)
+        posix.mknod(name, mode, number, dir_fd=parent)
     except OSError as error:
         if error.errno == EEXIST:
             return
@@ -174,7 +174,7 @@ def _bind_device(parent: int, name: str, device: Any, kind: int) -> None:
     source = posix.open(device["path"], posix.O_PATH | posix.O_CLOEXEC)
     try:
         status = posix.fstat(source)
-        number = posix.makedev(device.get("major", 0), device.get("minor", 0))
+        number = posix.makedev(*_numbers(device))
         if S_IFMT(status.st_mode) != kind or status.st_rdev != number:
             raise Error(
                 "error creating device nodes: %s: the host's is not the device %s %d:%d that the"
