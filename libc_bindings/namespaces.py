@@ -103,7 +103,8 @@ def set_loopback_up() -> None:
 
     siocsifflags, iff_up_running = 0x8914, 0x1 | 0x40
     request = b"lo".ljust(16, b"\0") + pack((iff_up_running, 2)) + bytes(22)
-    with_socket = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
+    # A unit with RestrictAddressFamilies= may have no other, nor a kernel without IPv4.
+    with_socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
     try:
         ioctl = bind("ioctl", INT, ULONG, BYTES)
         check(ioctl(with_socket.fileno(), siocsifflags, request), "ioctl SIOCSIFFLAGS", "lo")

@@ -123,8 +123,8 @@ def reset_affinity(pid: int) -> None:
     if len(posix.sched_getaffinity(0)) >= (posix.cpu_count() or 1):
         return
     try:
-        # The kernel takes what the cpuset has of it; 1024 is as far as Python's first try goes.
-        posix.sched_setaffinity(pid, range(1024))
+        # The kernel takes what the cpuset has of it, and none is built for more CPUs.
+        posix.sched_setaffinity(pid, range(8192))
     except OSError as error:
         log.warning(f"resetting CPU affinity: {error.strerror}")
 

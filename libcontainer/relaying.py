@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import posix
 import select
 
@@ -72,7 +71,13 @@ def wait(pid: int, relay: Relay) -> int:
                 if events & (select.POLLIN | select.POLLHUP) and not _show(relay.master):
                     waiting.unregister(relay.master)
             elif len(pending) < _CHUNK:
-                chunk = _read_input()
+                try:
+                    chunk = posix.read(0, _CHUNK)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    # A terminal that hung up, or a descriptor that is not for reading: as its end.
+                    chunk = b""
                 if chunk:
                     pending = _feed(relay.master, pending + chunk)
                 else:
@@ -117,16 +122,6 @@ def _drain(fd: int) -> None:
             continue
     except BlockingIOError:
         return
-
-
-def _read_input() -> bytes:
-    try:
-        return posix.read(0, _CHUNK)
-    except OSError as error:
-        if error.errno == errno.EIO:
-            # The caller's terminal hung up.
-            return b""
-        raise
 
 
 def _feed(master: int, pending: bytes) -> bytes:

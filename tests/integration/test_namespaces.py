@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -360,6 +362,19 @@ def test_a_kernel_without_user_namespaces(bundle: Bundle) -> None:
 
 
 # Annotations
+
+
+@pytest.mark.needs("seccomp")
+def test_loopback_without_internet_sockets(bundle: Bundle) -> None:
+    """As in a unit with RestrictAddressFamilies=AF_UNIX AF_NETLINK, or on a kernel without IPv4."""
+    seccomp = pytest.importorskip("pyseccomp")
+    restriction = seccomp.SyscallFilter(seccomp.ALLOW)
+    for family in (socket.AF_INET, socket.AF_INET6):
+        argument = seccomp.Arg(0, seccomp.EQ, int(family))
+        restriction.add_rule(seccomp.ERRNO(errno.EAFNOSUPPORT), "socket", argument)
+    done = bundle.shell("ip link show lo", preexec_fn=restriction.load)
+    assert done.returncode == 0, done
+    assert "LOOPBACK,UP" in done.stdout
 
 
 def test_annotations(bundle: Bundle) -> None:

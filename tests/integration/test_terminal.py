@@ -229,6 +229,16 @@ def test_input_from_a_pipe(terminal: Any, on_terminal: Any) -> None:
     assert terminal.state()["status"] == "running"
 
 
+def test_input_that_cannot_be_read(terminal: Any, on_terminal: Any, scratch: Path) -> None:
+    """Is no input, and no reason to leave the container alone."""
+    write_only = os.open(scratch / "in", os.O_WRONLY | os.O_CREAT)
+    script(terminal, "sleep 0.3; exit 7")
+    caller = on_terminal("run", terminal.id, stdio={0: write_only})
+    os.close(write_only)
+    assert caller.wait() == 7
+    assert traces.of(terminal) == traces.NONE
+
+
 def test_redirected_everywhere_but_to_a_controlling_terminal(
     terminal: Any, on_terminal: Any
 ) -> None:
