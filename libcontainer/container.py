@@ -42,8 +42,11 @@ def start(root: str, container_id: str) -> None:
 
 
 def listen_for_ready(container: Container) -> Any:
-    """The container's end of NOTIFY_SOCKET, to be there before its program; None without one."""
-    if not container.data.get("notify_socket"):
+    """The container's end of NOTIFY_SOCKET, to be there before its program; None without one.
+
+    As in runc, a `start` that has no NOTIFY_SOCKET itself does not wait: nobody listens.
+    """
+    if not (container.data.get("notify_socket") and posix.environ.get(b"NOTIFY_SOCKET")):
         return None
     from libcontainer import notify
 

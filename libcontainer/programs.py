@@ -6,7 +6,10 @@ import posix
 
 from libcontainer.errors import Error
 
-_DIRECTORIES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin")
+_DIRECTORIES = (
+    "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin",
+    "/run/wrappers/bin", "/run/current-system/sw/bin",  # NixOS
+)  # fmt: skip
 
 
 def find(name: str) -> str:

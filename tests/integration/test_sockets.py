@@ -368,12 +368,19 @@ def test_ready_of_a_detached_container(notifying: Bundle, manager: Manager) -> N
 
 def test_ready_at_start(notifying: Bundle, manager: Manager) -> None:
     assert notifying.create("sh", "-c", "notify READY=1; exec sleep 100").returncode == 0
-    del notifying.environment["NOTIFY_SOCKET"]
     thread = collecting(manager)
     assert notifying.call("start", notifying.id).returncode == 0
     thread.join()
     pid = notifying.state()["pid"]
     assert manager.messages == [b"READY=1\n", b"MAINPID=%d\n" % pid, b"BARRIER=1"]
+
+
+def test_start_that_has_nobody_to_tell(notifying: Bundle, manager: Manager) -> None:
+    """A `start` by hand does not wait for a program that may never be ready."""
+    assert notifying.create("sleep", "100").returncode == 0
+    del notifying.environment["NOTIFY_SOCKET"]
+    assert notifying.call("start", notifying.id, timeout=20).returncode == 0
+    assert notifying.state()["status"] == "running"
 
 
 def test_ready_in_the_foreground(notifying: Bundle, manager: Manager) -> None:
