@@ -11,8 +11,6 @@ else:
 SIGKILL = int(_signal.SIGKILL)
 SIGTERM = int(_signal.SIGTERM)
 SIGSTOP = int(_signal.SIGSTOP)
-SIGPIPE = int(_signal.SIGPIPE)
-SIGXFSZ = int(_signal.SIGXFSZ)
 SIGCHLD = int(_signal.SIGCHLD)
 SIGWINCH = int(_signal.SIGWINCH)
 SIGURG = int(_signal.SIGURG)
@@ -25,7 +23,10 @@ DEADLY = tuple(
 )
 
 SIG_DFL = _signal.SIG_DFL
+SIG_IGN = _signal.SIG_IGN
+NSIG = _signal.NSIG
 
+getsignal = _signal.getsignal
 signal = _signal.signal
 sigwait = _signal.sigwait
 strsignal = _signal.strsignal

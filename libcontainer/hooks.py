@@ -168,9 +168,13 @@ def _exits(pid: int, deadline: float | None) -> bool:
 
 
 def reset_signals() -> None:
-    """Give a program to be executed the default dispositions that Python changed, and no mask."""
-    for number in (signals.SIGPIPE, signals.SIGXFSZ):
-        signals.signal(number, signals.SIG_DFL)
+    """Give a program to be executed the default dispositions, and no mask.
+
+    execve(2) keeps what is ignored: by Python, and by the caller, as under nohup(1).
+    """
+    for number in range(1, signals.NSIG):
+        if signals.getsignal(number) == signals.SIG_IGN:
+            signals.signal(number, signals.SIG_DFL)
     signals.unblock_all()
 
 

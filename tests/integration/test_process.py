@@ -271,6 +271,13 @@ def test_signals_are_as_after_a_boot(bundle: Bundle, way: str) -> None:
     assert int(told["SigIgn"], 16) == 0
 
 
+def test_signals_that_the_caller_ignores(bundle: Bundle, way: str) -> None:
+    """As under nohup(1): its SIGHUP is not the container's."""
+    program = ("grep", "SigIgn", "/proc/self/status")
+    done = ways.call(bundle, way, *program, preexec_fn=ways.ignore_signals)
+    assert int(done.stdout.split()[1], 16) == 0
+
+
 def test_no_descriptor_comes_along(bundle: Bundle, way: str) -> None:
     with open("/etc/passwd") as leaked:
         done = ways.call(bundle, way, "ls", "/proc/self/fd", pass_fds=(leaked.fileno(),))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,3 +83,9 @@ def static_program(source: str, path: Path) -> None:
     done = subprocess.run(command, input=source, capture_output=True, check=False, text=True)
     if done.returncode:
         pytest.skip("the C compiler cannot link statically")
+
+
+def ignore_signals() -> None:
+    """For preexec_fn: what a caller may ignore, and hand down."""
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGRTMIN):
+        signal.signal(number, signal.SIG_IGN)
