@@ -406,7 +406,7 @@ def test_attach_and_input(same: Any) -> None:
 
 def test_build(same: Any, scratch: Path) -> None:
     (scratch / "Dockerfile").write_text(
-        f"FROM {IMAGE}\nRUN echo built > /etc/built && id -u\nUSER user\nWORKDIR /work/dir\n"
+        f"FROM {IMAGE}\nRUN echo built > /etc/built && id -u\nUSER user\nWORKDIR /a/dir\n"
         "RUN id -u; pwd; touch x || true\nENV A=1\nCOPY note /note\nRUN cat /note > /tmp/n; env | grep ^A\n"
         'SHELL ["/bin/sh", "-ec"]\nRUN true\nCMD cat /etc/built /tmp/n\n'
     )
