@@ -160,7 +160,7 @@ def give_stdio_to(process: Any) -> None:
             # Closed by the caller; it stays so.
             continue
         # Other devices than the pty made for it are the host's: a null device, the caller's terminal.
-        device = status.st_mode & 0o170000 in (0o020000, 0o060000)
+        device = status.st_mode & 0o170000 in (0o020000, 0o060000)  # S_IFCHR, S_IFBLK
         if status.st_uid == uid or (device and not terminal):
             continue
         try:
